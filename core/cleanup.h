@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define cleanup(function) __attribute__((cleanup(function)))
+#define cleanup(function) __attribute__((__cleanup__(function)))
 
 /* Closes *fd where it is open; keeps errno. A close error of a descriptor that was only read is of no use to anyone;
  * writers sync, and look at that result, before they let go. */

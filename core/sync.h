@@ -58,7 +58,7 @@ static inline void mutex_release(struct mutex **mutex)
 #define MUTEX_SCOPE(mutex) MUTEX_SCOPE_NAMED(mutex, __COUNTER__)
 #define MUTEX_SCOPE_NAMED(mutex, n) MUTEX_SCOPE_EXPAND(mutex, n)
 #define MUTEX_SCOPE_EXPAND(mutex, n)                                                    \
-        struct mutex *mutex_scope_##n __attribute__((cleanup(mutex_release))) = (mutex); \
+        struct mutex *mutex_scope_##n __attribute__((__cleanup__(mutex_release))) = (mutex); \
         mutex_lock(mutex_scope_##n)
 
 #endif
