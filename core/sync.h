@@ -55,10 +55,10 @@ static inline void mutex_release(struct mutex **mutex)
                 mutex_unlock(*mutex);
 }
 /* Holds `mutex` to the end of the enclosing block. */
-#define MUTEX_SCOPE(mutex) MUTEX_SCOPE_NAMED(mutex, __COUNTER__)
-#define MUTEX_SCOPE_NAMED(mutex, n) MUTEX_SCOPE_EXPAND(mutex, n)
-#define MUTEX_SCOPE_EXPAND(mutex, n)                                                    \
-        struct mutex *mutex_scope_##n __attribute__((__cleanup__(mutex_release))) = (mutex); \
-        mutex_lock(mutex_scope_##n)
+#define MUTEX_SCOPE(which) MUTEX_SCOPE_NAMED(which, __COUNTER__)
+#define MUTEX_SCOPE_NAMED(which, n) MUTEX_SCOPE_EXPAND(which, n)
+#define MUTEX_SCOPE_EXPAND(which, n)                                                         \
+        struct mutex *scope_of_##n __attribute__((__cleanup__(mutex_release))) = (which);    \
+        mutex_lock(scope_of_##n)
 
 #endif
