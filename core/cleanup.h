@@ -39,7 +39,7 @@ static inline void dir_close(DIR **dir)
 }
 
 #define pointer_steal(pointer)                                   \
-        ({                                                       \
+        __extension__({                                          \
                 __auto_type stolen_from = (pointer);             \
                 __auto_type stolen_pointer = *stolen_from;       \
                 *stolen_from = NULL;                             \
