@@ -227,6 +227,10 @@ def free_threads(pid):
     return len(os.listdir('/proc/%d/task' % pid))
 
 
+def random_bytes(rng, size):
+    return rng.getrandbits(size * 8).to_bytes(size, 'little') if size else b''
+
+
 def read_file(path, size=-1, offset=0):
     with open(path, 'rb', buffering=0) as file:
         if size >= 0:
@@ -307,6 +311,14 @@ class Work:
         os.makedirs(path, exist_ok=True)
         return path
 
+    def file(self, content, *names):
+        """Writes a file below the work directory and returns its path."""
+        path = self.join(*names)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, 'wb') as file:
+            file.write(content)
+        return path
+
     def dirs(self, *names):
         return [self.dir(name) for name in names]
 
@@ -385,13 +397,15 @@ class Work:
 class Mount:
     """cvv mounted: Mount(work, source, targets, mountpoint, *options); a context manager, and usable again after an end.
 
-    state: the state directory, one below the work directory by default; False leaves it to cvv."""
+    state: the state directory, one below the work directory by default; False leaves it to cvv. mode: of verification;
+    False leaves that to cvv, too."""
 
-    def __init__(self, work, source, targets, mountpoint=None, *options, state=None, start=True):
+    def __init__(self, work, source, targets, mountpoint=None, *options, state=None, mode='transfer', start=True):
         self.work, self.source, self.targets = work, source, list(targets)
         self.point = work.dir('mnt') if mountpoint is None else mountpoint
         self.options = [str(option) for option in options]
         self.state = work.join('state') if state is None else state
+        self.mode = mode
         self.pid = None
         if start:
             self.start()
@@ -402,6 +416,8 @@ class Mount:
             words += ['-t', target]
         if self.state:
             words += ['--state', self.state]
+        if self.mode:
+            words += ['--mode', self.mode]
         return words + self.options + [self.source, self.point]
 
     def start(self, seconds=30):
@@ -512,7 +528,7 @@ class Mount:
 
 
 class Case(unittest.TestCase):
-    """A test with a work directory; its mounts are made by self.mount."""
+    """A test with a work directory, a source and three targets; its mounts are made by self.mount."""
 
     maxDiff = None
 
@@ -520,6 +536,24 @@ class Case(unittest.TestCase):
         cvv()
         self.work = Work()
         self.addCleanup(self.work.close)
+        self.source = self.work.dir('source')
+        self.targets = self.work.dirs('t1', 't2', 't3')
+
+    def simple(self, *options, **keywords):
+        """The source over the three targets at the usual mount point."""
+        return self.mount(self.source, self.targets, None, *options, **keywords)
+
+    def put(self, name, content):
+        """A file of the source; returns its content. A number as content: so many random bytes."""
+        if isinstance(content, int):
+            content = random_bytes(random.Random(content), content)
+        self.work.file(content, 'source', name)
+        return content
+
+    def on_targets(self, name):
+        """For each target what it has under the name: the bytes, or None."""
+        paths = [os.path.join(target, name) for target in self.targets]
+        return [read_file(path) if os.path.lexists(path) else None for path in paths]
 
     def mount(self, *arguments, **keywords):
         mount = Mount(self.work, *arguments, start=False, **keywords)
