@@ -1,0 +1,149 @@
+#include "core/statehome.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include "core/cleanup.h"
+#include "core/device.h"
+#include "core/io.h"
+
+static int error_of(struct error *error, int code, const char *what, const char *path)
+{
+        return error_set(error, code, "cannot %s %s: %s", what, path, strerrordesc_np(-code));
+}
+
+static int refuse_network(int fd, const char *path, struct error *error)
+{
+        struct device device;
+        int result = device_probe(fd, &device, error);
+
+        if (result < 0)
+                return result;
+        if (device.kind == DEVICE_NETWORK)
+                return error_set(error, -EINVAL,
+                                 "%s is on a network filesystem (%s): choose a local directory with --state", path,
+                                 device.fs_name);
+        return 0;
+}
+
+static int open_directory(const char *path)
+{
+        int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        return fd < 0 ? -errno : fd;
+}
+
+static int make_directory_in(int parent_fd, const char *path, struct error *error)
+{
+        if (mkdir(path, 0700) < 0 && errno != EEXIST)
+                return error_of(error, -errno, "create", path);
+        int result = io_sync_directory(parent_fd);
+        return result < 0 ? error_of(error, result, "create", path) : 0;
+}
+
+/* Opens `path`, and makes the last `levels` components of it where they are absent. Returns the descriptor. */
+static int open_or_make_directory(const char *path, unsigned int levels, struct error *error)
+{
+        cleanup(pointer_free) char *parent = NULL;
+        size_t length = strlen(path);
+        int fd = open_directory(path);
+
+        if (fd >= 0)
+                return fd;
+        if (fd != -ENOENT || levels == 0)
+                return error_of(error, fd, "open directory", path);
+        while (length > 1 && path[length - 1] == '/')
+                length--;
+        while (length > 0 && path[length - 1] != '/')
+                length--;
+        parent = length ? strndup(path, length) : strdup(".");
+        if (!parent)
+                return error_set(error, -ENOMEM, "not enough memory");
+        cleanup(fd_close) int parent_fd = open_or_make_directory(parent, levels - 1, error);
+        if (parent_fd < 0)
+                return parent_fd;
+        int result = refuse_network(parent_fd, parent, error);
+        result = result < 0 ? result : make_directory_in(parent_fd, path, error);
+        if (result < 0)
+                return result;
+        fd = open_directory(path);
+        return fd < 0 ? error_of(error, fd, "open directory", path) : fd;
+}
+
+int statehome_open(const char *path, unsigned int levels, struct error *error)
+{
+        cleanup(fd_close) int fd = *path ? open_or_make_directory(path, levels, error)
+                                         : error_set(error, -EINVAL, "the name of the state directory is empty");
+
+        if (fd < 0)
+                return fd;
+        int result = refuse_network(fd, path, error);
+        if (result < 0)
+                return result;
+        while (flock(fd, LOCK_EX) < 0)
+                if (errno != EINTR)
+                        return error_of(error, -errno, "lock", path);
+        return fd_steal(&fd);
+}
+
+static char *home_state_directory(void)
+{
+        const char *state_home = getenv("XDG_STATE_HOME");
+        const char *home = getenv("HOME");
+        char buffer[4096];
+        struct passwd entry;
+        struct passwd *found = NULL;
+        char *path;
+
+        if (state_home && state_home[0] == '/')
+                return asprintf(&path, "%s/cvv", state_home) < 0 ? NULL : path;
+        if (!home || home[0] != '/') {
+                if (getpwuid_r(getuid(), &entry, buffer, sizeof(buffer), &found) == 0 && found)
+                        home = found->pw_dir;
+        }
+        if (!home || home[0] != '/')
+                return NULL;
+        return asprintf(&path, "%s/.local/state/cvv", home) < 0 ? NULL : path;
+}
+
+int statehome_default(char **ret_path, struct error *error)
+{
+        char *path = geteuid() == 0 ? strdup("/var/lib/cvv") : home_state_directory();
+
+        if (!path)
+                return error_set(error, -ENOENT,
+                                 "this user has no home directory for the state: choose a directory with --state");
+        *ret_path = path;
+        return 0;
+}
+
+static bool is_leftover_of_creation(const char *name)
+{
+        return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, STATEHOME_LOCK_FILE) == 0 ||
+               strcmp(name, "lost+found") == 0 ||
+               strncmp(name, STATEHOME_IDENTITY_FILE ".tmp.", strlen(STATEHOME_IDENTITY_FILE ".tmp.")) == 0;
+}
+
+int statehome_is_blank(int directory_fd)
+{
+        cleanup(dir_close) DIR *directory = NULL;
+        cleanup(fd_close) int fd = openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        const struct dirent *entry;
+
+        directory = fd >= 0 ? fdopendir(fd) : NULL;
+        if (!directory)
+                return -errno;
+        (void)fd_steal(&fd); /* the stream owns it now */
+        for (errno = 0; (entry = readdir(directory)); errno = 0)
+                if (!is_leftover_of_creation(entry->d_name))
+                        return 0;
+        return errno ? -errno : 1;
+}
