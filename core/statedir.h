@@ -35,10 +35,10 @@ struct statedir_request {
 /* Opens the state for the request and holds its lock. The caller owns one reference to *ret_state.
  *
  * In a base directory (created with its parents, mode 0700): of the states of that source the one that shares most targets,
- * the latest used where several do; where none shares one and none is in use, the latest used; else a new one, whose targets
- * are numbered 1, 2, … in the order of the request. Without a source at least one target must be shared. An explicit state is created (one level)
- * where it is absent, taken where it is empty (lost+found does not count), and must else be of that source. An existing
- * state keeps its record of targets until statedir_set_identity.
+ * the latest used where several do; where none shares one and none is in use, the latest used; else a new one, whose
+ * targets are numbered 1, 2, … in the order of the request. Without a source at least one target must be shared. An
+ * explicit state is created (one level) where it is absent, taken where it is empty (lost+found does not count), and must
+ * else be of that source. An existing state keeps its record of targets until statedir_set_identity.
  *
  * 0, or a negative errno with `error` (may be NULL) filled and nothing changed but directories that were created:
  * -EBUSY: a state of that source that shares a target, or the explicit one, is in use; the message names the pid.
