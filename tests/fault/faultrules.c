@@ -42,11 +42,13 @@ struct rules {
 
 static const char *rules_path;
 static char root_path[PATH_MAX];
-static pthread_mutex_t rules_lock = PTHREAD_MUTEX_INITIALIZER; /* rules and the counters in them, rules_stamp, ended */
+static pthread_mutex_t rules_lock =
+    PTHREAD_MUTEX_INITIALIZER; /* rules and the counters in them, rules_stamp, ended, hanging */
 static pthread_cond_t rules_changed = PTHREAD_COND_INITIALIZER;
 static struct rules rules;
 static struct stat rules_stamp;
 static bool ended;
+static unsigned int hanging; /* calls */
 static atomic_uint_fast64_t counts[OP_ANY];
 
 /* ---- rules: parsing ---- */
@@ -302,8 +304,10 @@ struct verdict fault(enum operation operation, int fd, const char *name, size_t 
                 if (rule->hang && hung == NULL)
                         hung = strdup(rule->line);
         }
+        hanging += hung != NULL;
         while (hung != NULL && hang_remains_locked(hung))
                 pthread_cond_wait(&rules_changed, &rules_lock);
+        hanging -= hung != NULL;
         pthread_mutex_unlock(&rules_lock);
         free(hung);
         if (deadline > 0)
@@ -354,6 +358,9 @@ void rules_write_counts(void)
                 return;
         for (size_t i = 0; i < OP_ANY; i++)
                 fprintf(file, "%s %ju\n", operation_names[i], (uintmax_t)atomic_load(&counts[i]));
+        pthread_mutex_lock(&rules_lock);
+        fprintf(file, "hanging %u\n", hanging);
+        pthread_mutex_unlock(&rules_lock);
         if (fclose(file) != 0 || rename(temporary, path) < 0)
                 perror("faultfs: counts");
 }

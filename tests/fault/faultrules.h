@@ -55,7 +55,7 @@ void rules_reload(bool force);
 /* Drops all rules for good and lets go of the calls that hang. */
 void rules_end(void);
 
-/* Writes "NAME NUMBER" for each operation to path + ".counts", by rename. */
+/* Writes "NAME NUMBER" for each operation, and how many calls hang now, to path + ".counts", by rename. */
 void rules_write_counts(void);
 
 /*

@@ -70,6 +70,11 @@ class Collector(unittest.TestResult):
         super().addError(test, error)
         self.note(test, self.errors[-1][1], error)
 
+    def addSubTest(self, test, subtest, error):
+        super().addSubTest(test, subtest, error)
+        if error is not None:
+            self.note(subtest, '%s\n%s' % (subtest, self._exc_info_to_string(error, test)), error)
+
     def note(self, test, text, error):
         print(text)
         lines = (str(error[1]) or repr(error[1])).splitlines()

@@ -196,7 +196,8 @@ class InUse(Case):
 
     def test_a_mount_point_in_use_by_a_living_cvv(self):
         mount = self.mount(self.source, self.targets[:1])
-        result = self.work.cvv('mount', '-t', self.targets[1], '--state', self.work.join('state2'), self.source, mount.point)
+        result = self.work.cvv('mount', '-t', self.targets[1], '--state', self.work.join('state2'), self.source,
+                               mount.point)
         self.assertIn(result.code, (1, 2), result)
         self.assertEqual(len(result.lines()), 1, result)
         mount.fill()
@@ -265,8 +266,8 @@ class Surroundings(Case):
                     os.makedirs(path)
                 self.work.file(b'content', source, 'clip')
                 mount = self.mount(source, [target], point, state=os.path.join(base, 'state'))
-                self.assertEqual(mount.status()['targets'][0]['path'].encode('utf-8', 'replace')[-3:],
-                                 target.encode('utf-8', 'replace')[-3:])
+                if name.isascii():
+                    self.assertEqual(mount.status()['targets'][0]['path'], target)
                 mount.fill()
                 self.assertEqual(mounted(point)[2], source)
                 mount.umount()
@@ -311,8 +312,7 @@ class Surroundings(Case):
         setup = ('mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && mknod -m 666 /dev/urandom c 1 9 '
                  '&& mknod -m 666 /dev/zero c 1 5 && mkdir -m 1777 /dev/shm')
         if self.work.path.startswith('/dev/'):
-            setup = 'mkdir -p /run/cvv-keep && mount --bind /dev/shm /run/cvv-keep && %s && mount --bind /run/cvv-keep ' \
-                '/dev/shm' % setup
+            setup = 'mount --bind /dev/shm /mnt && %s && mount --bind /mnt /dev/shm' % setup
         result = self.namespace(setup, *self.mount_words())
         self.assertEqual((result.code, len(result.lines())), (1, 1), result)
         self.assertIn('/dev/fuse', result.err)
@@ -324,15 +324,16 @@ class Surroundings(Case):
         mode = stat.S_IMODE(os.stat('/dev/fuse').st_mode)
         os.chmod('/dev/fuse', 0o666)
         self.addCleanup(os.chmod, '/dev/fuse', mode)
-        if not os.access(os.path.dirname(cvv()), os.X_OK):
-            self.skipTest('others cannot reach the program')
+        nobody = ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups']
+        if self.work.run(*nobody, 'test', '-x', cvv()).code != 0:
+            self.skipTest('others cannot run the program')
+        return nobody
 
     def test_no_fusermount3_names_the_remedy(self):
         need_root()
         need('setpriv', 'fusermount3')
-        self.as_nobody()
+        nobody = self.as_nobody()
         program = os.path.realpath(shutil.which('fusermount3'))
-        nobody = ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups']
         result = self.namespace('mount --bind /dev/null ' + program, *nobody, *self.mount_words())
         self.assertEqual((result.code, len(result.lines())), (1, 1), result)
         self.assertIn('fusermount3', result.err)
@@ -340,10 +341,9 @@ class Surroundings(Case):
     def test_another_user_mounts_through_fusermount3(self):
         need_root()
         need('setpriv', 'fusermount3')
-        self.as_nobody()
+        nobody = self.as_nobody()
         content = self.put('clip', MiB)
         os.chown(self.source + '/clip', 1000, 1000)
-        nobody = ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups']
         result = self.work.run(*nobody, *self.mount_words())
         self.assertEqual(result.code, 0, result)
         point = self.work.join('mnt')
@@ -351,7 +351,8 @@ class Surroundings(Case):
         self.assertEqual(mounted(point)[1], 'fuse.cvv')
         self.assertFails(errno.EACCES, os.listdir, point)       # without allow_other not even root
         shell = 'cmp "$1" "$2" && cat "$3"'
-        result = self.work.run(*nobody, 'sh', '-c', shell, 'sh', point + '/clip', self.source + '/clip', point + '/.cvv/wait')
+        result = self.work.run(*nobody, 'sh', '-c', shell, 'sh', point + '/clip', self.source + '/clip',
+                               point + '/.cvv/wait')
         self.assertEqual((result.code, result.out.strip()), (0, 'complete'), result)
         self.assertEqual(self.on_targets('clip')[0], content)
         result = self.work.run(*nobody, cvv(), 'umount', point)

@@ -335,7 +335,8 @@ class CommandLine(Case):
     def test_mount_lets_go_of_its_output(self):
         """`x=$(cvv mount ...)` must return."""
         self.put('clip', 10)
-        point, words = self.work.dir('mnt'), ['mount', '-t', self.targets[0], '-m', 'transfer', '--state', self.work.join('s')]
+        point = self.work.dir('mnt')
+        words = ['mount', '-t', self.targets[0], '-m', 'transfer', '--state', self.work.join('s')]
         result = self.work.run('sh', '-c', 'x=$("$@") && echo returned', 'sh', cvv(), *words, self.source, point)
         self.assertEqual((result.code, result.out), (0, 'returned\n'), result)
 
