@@ -1,0 +1,110 @@
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "mount-helper/prepare.h"
+
+static char base[64];
+
+static int set_up(void **state)
+{
+        FILE *file;
+
+        (void)snprintf(base, sizeof(base), "/tmp/cvv-prepare-XXXXXX"); /* fits */
+        if (!mkdtemp(base) || chdir(base) < 0 || mkdir("source", 0700) < 0 || mkdir("mnt", 0700) < 0 ||
+            mkdir("t1", 0700) < 0)
+                return -1;
+        file = fopen("plain", "w");
+        return file && fclose(file) == 0 ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+        char command[128];
+
+        (void)snprintf(command, sizeof(command), "rm -rf '%s'", base); /* fits */
+        return chdir("/") == 0 ? system(command) : -1;
+}
+
+static int prepare(char *source, char *target, char *mountpoint, struct options *options, struct error *error)
+{
+        char letter[] = "-t", state[] = "--state=new/state";
+        char *words[] = {letter, target, state, source, mountpoint};
+
+        assert_int_equal(options_parse_mount(5, words, options, error), 0);
+        return prepare_mount(options, error);
+}
+
+static void refuse(const char *source, const char *target, const char *mountpoint, const char *containing)
+{
+        struct options options;
+        struct error error = {0};
+        char words[3][64];
+
+        (void)snprintf(words[0], sizeof(words[0]), "%s", source);     /* fits */
+        (void)snprintf(words[1], sizeof(words[1]), "%s", target);     /* fits */
+        (void)snprintf(words[2], sizeof(words[2]), "%s", mountpoint); /* fits */
+        assert_int_equal(prepare(words[0], words[1], words[2], &options, &error), -EINVAL);
+        assert_non_null(strstr(error.message, containing));
+        options_deinit(&options);
+}
+
+static void paths_become_absolute(void **state)
+{
+        char source[] = "source", target[] = "./t1/../new", mountpoint[] = "mnt/", expected[128];
+        struct options options;
+        struct error error = {0};
+
+        assert_int_equal(prepare(source, target, mountpoint, &options, &error), 0);
+        (void)snprintf(expected, sizeof(expected), "%s/source", base); /* fits */
+        assert_string_equal(options.source, expected);
+        (void)snprintf(expected, sizeof(expected), "%s/mnt", base); /* fits */
+        assert_string_equal(options.mountpoint, expected);
+        (void)snprintf(expected, sizeof(expected), "%s/new", base); /* fits */
+        assert_string_equal(options.targets.items[0], expected);
+        (void)snprintf(expected, sizeof(expected), "%s/new/state", base); /* fits */
+        assert_string_equal(options.state_dir, expected);
+        assert_int_equal(access("new", F_OK), -1);
+        options_deinit(&options);
+}
+
+static void none_as_source_is_no_path(void **state)
+{
+        char source[] = "none", target[] = "t1", mountpoint[] = "mnt";
+        struct options options;
+        struct error error = {0};
+
+        assert_int_equal(prepare(source, target, mountpoint, &options, &error), 0);
+        assert_string_equal(options.source, "none");
+        options_deinit(&options);
+}
+
+static void what_is_missing_or_no_directory_is_usage(void **state)
+{
+        refuse("absent", "t1", "mnt", "absent");
+        refuse("plain", "t1", "mnt", "plain");
+        refuse("source", "absent/new", "mnt", "absent");
+        refuse("source", "plain", "mnt", "plain");
+        refuse("source", "plain/new", "mnt", "plain");
+        refuse("source", "t1", "absent", "absent");
+        refuse("source", "t1", "plain", "plain");
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+            cmocka_unit_test_setup_teardown(paths_become_absolute, set_up, tear_down),
+            cmocka_unit_test_setup_teardown(none_as_source_is_no_path, set_up, tear_down),
+            cmocka_unit_test_setup_teardown(what_is_missing_or_no_directory_is_usage, set_up, tear_down),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
