@@ -8,6 +8,7 @@ failed. `--list` names the tests; words select the tests whose names contain one
 """
 import argparse
 import concurrent.futures
+import contextlib
 import glob
 import importlib
 import os
@@ -22,6 +23,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 FAULT = os.path.join(os.path.dirname(HERE), 'fault')
 SKIPPED, DEFAULT_SECONDS = 77, 120
+children, directories = set(), set()        # process groups and work directories of tests that run now
 sys.path[:0] = [HERE, FAULT]
 sys.dont_write_bytecode = True
 
@@ -106,12 +108,31 @@ def isolation():
     return command if subprocess.run(command + ['true'], stderr=subprocess.DEVNULL).returncode == 0 else []
 
 
+@contextlib.contextmanager
+def scratch(prefix):
+    """The environment of a test. An isolated one gets a directory that goes away even if the test was killed."""
+    import harness
+    if not prefix:      # its mounts may still be there: nothing is removed through them
+        yield None
+        return
+    path = tempfile.mkdtemp(prefix='cvv-run-', dir=harness.base_directory())
+    os.chmod(path, 0o755)
+    directories.add(path)
+    try:
+        yield dict(os.environ, TMPDIR=path)
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        directories.discard(path)
+
+
 def run_isolated(prefix, name, seconds):
     """(outcome, reason, output, elapsed) of one test."""
     start = time.monotonic()
-    with tempfile.TemporaryFile() as output:
+    with tempfile.TemporaryFile() as output, scratch(prefix) as environment:
         child = subprocess.Popen([*prefix, sys.executable, os.path.abspath(__file__), '--one', name],
-                                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+                                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+                                 env=environment)
+        children.add(child.pid)
         try:
             code = child.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -121,6 +142,7 @@ def run_isolated(prefix, name, seconds):
             except subprocess.TimeoutExpired:
                 pass        # stuck in a system call; its namespace goes when the call returns
             code = None
+        children.discard(child.pid)
         output.seek(0)
         text = output.read().decode('utf-8', 'replace')
     reason = next((line[7:] for line in reversed(text.splitlines()) if line.startswith('RESULT ')), '')
@@ -132,6 +154,19 @@ def run_isolated(prefix, name, seconds):
     if outcome == 'ok':
         reason = ', '.join(line for line in text.splitlines() if line.startswith('seed '))
     return outcome, reason, text, time.monotonic() - start
+
+
+def interrupted(number, frame):
+    """Takes the running tests along."""
+    for group in list(children):
+        try:
+            os.killpg(group, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    time.sleep(0.5 if directories else 0)       # the namespaces end with their processes
+    for path in list(directories):
+        shutil.rmtree(path, ignore_errors=True)
+    os._exit(128 + number)
 
 
 def show(name, outcome, reason, text, elapsed):
@@ -162,6 +197,8 @@ def main():
         return 0
     scale = float(os.environ.get('CVV_TIMEOUT_SCALE', '1')) * (10 if options.long else 1)
     prefix = [] if options.no_isolation else isolation()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupted)
     totals = {'ok': 0, 'FAIL': 0, 'skip': 0}
     with concurrent.futures.ThreadPoolExecutor(max(1, options.jobs)) as pool:
         running = {pool.submit(run_isolated, prefix, name, seconds * scale): name for name, seconds in tests}

@@ -9,7 +9,8 @@ BLOCK = 64 << 10
 
 ODD_NAMES = ['with space', ' leading', 'trailing ', 'new\nline', 'tab\tname', 'comma,colon:name', 'back\\slash', 'quote\'"',
              '-dash', '.hidden', '...', 'star*?[x]', '%41 percent', '#hash!bang', 'ünïcode-文字',
-             os.fsdecode(b'latin-\xe9\xff'), os.fsdecode(b'\x01\x1b[31mescape'), 'x' * 255, 'ä' * 127, '$(touch pwned)', '~']
+             os.fsdecode(b'latin-\xe9\xff'), os.fsdecode(b'\x01\x1b[31mescape'),
+             'x' * 255, 'ä' * 127, '$(touch pwned)', '~']
 
 
 def write_random(path, size, rng):
