@@ -79,7 +79,8 @@ int mirror_open_file(struct mirror *mirror, uint64_t id, const struct mirror_ope
                      struct mirror_handle **ret_handle);
 void mirror_release(struct mirror_handle *handle);
 /* Asks for `size` bytes at `offset`; `done` is called exactly once, on any thread, perhaps before mirror_read returns, with the
- * data (valid during the call; a sum shorter than `size` only at the end of the file) or with a negative errno. */
+ * data (valid during the call; a sum shorter than `size` only at the end of the file) or with a negative errno. *ret_read is set before
+ * that, to NULL where memory was short. */
 typedef void (*mirror_read_done)(void *context, int result, const struct iovec *data, int data_count);
 void mirror_read(struct mirror_handle *handle, uint64_t offset, size_t size, mirror_read_done done, void *context,
                  struct mirror_read **ret_read);

@@ -80,7 +80,7 @@ static const struct field inode_fields[] = { NUMBER(inode_record, id), NUMBER(in
 static const struct field queue_fields[] = { NUMBER(queue_record, sequence) };
 static const struct field intent_fields[] = { NUMBER(intent_record, epoch), NUMBER(intent_record, flags) };
 static const struct field target_fields[] = {
-        NUMBER(target_record, n),  NUMBER(target_record, slot),        TEXT(target_record, identity),
+        NUMBER(target_record, n),  NUMBER(target_record, slot),        TEXT(target_record, identity), TEXT(target_record, marker),
         TEXT(target_record, path), NUMBER(target_record, event_count), NUMBER(target_record, flags),
         NUMBER(target_record, missed_since),
 };

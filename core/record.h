@@ -28,18 +28,11 @@ enum {
         RECORD_BLOB_EXTRA_BYTES = 1 + 4, /* what its value has more */
 };
 
-enum name_flag {
-        NAME_IN_SOURCE = 1 << 0, /* the source has it */
-        NAME_ON_TARGET = 1 << 1, /* a target has it */
-        NAME_WHITEOUT = 1 << 2,  /* deleted through the mount: hides the source's */
-        NAME_MISSING = 1 << 3,   /* the source no longer has it */
-};
-
 struct name_record {
         uint64_t id;
         uint64_t published; /* slots where it is there under its final name, put or found equal by cvv */
         uint64_t conflict;  /* slots where something else is in its place */
-        uint32_t flags;     /* enum name_flag */
+        uint32_t flags;     /* of core/view.h */
         uint32_t mode_type; /* S_IFMT bits of the node's mode, so that readdir needs no node record */
 };
 
@@ -106,6 +99,7 @@ struct target_record {
         uint32_t n; /* its number as the user sees it */
         uint8_t slot;
         char identity[256];
+        char marker[40]; /* the id in .cvv/id */
         char path[4096];
         uint64_t event_count;
         uint32_t flags; /* enum target_flag and what the caller adds above */
@@ -115,6 +109,7 @@ struct target_record {
 enum meta_flag {
         META_CLEAN = 1 << 0,   /* the last mount ended well */
         META_WRITTEN = 1 << 1, /* something was written, deleted or renamed through the mount */
+        META_FILL_ALL = 1 << 2, /* everything is queued, and no scan has gone through since */
 };
 
 struct meta_record {

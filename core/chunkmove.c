@@ -1,0 +1,591 @@
+#include "core/chunkmove.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/cleanup.h"
+#include "core/fileread.h"
+#include "core/io.h"
+#include "core/log.h"
+#include "core/metadata_rules.h"
+#include "core/part.h"
+
+static struct context *context_of(const struct file *file)
+{
+        return files_context(file->files);
+}
+
+/* --- what runs on the targets' writer threads --- */
+
+struct block_job {
+        struct target_job base;
+        struct move *move;       /* with a reference */
+        struct block *block;     /* with a reference; NULL: a hole */
+        uint64_t offset, length;
+};
+
+static bool is_dropped(struct move *move, unsigned slot)
+{
+        return atomic_load(&move->dropped) >> slot & 1;
+}
+
+static void drop_slot(struct move *move, unsigned slot)
+{
+        atomic_fetch_or(&move->dropped, 1ull << slot);
+}
+
+static void run_block(struct target_job *base, struct target *target, bool discard)
+{
+        struct block_job *job = (struct block_job *)base;
+        struct move *move = job->move;
+        int result = PART_NOT_WANTED;
+
+        if (!discard && !is_dropped(move, target->slot)) {
+                result = part_prepare(move->file, target, move->generation);
+                if (result == 0)
+                        result = part_put(move->file, target, move->generation, job->offset,
+                                          job->block ? job->block->data : NULL, job->length);
+                if (result < 0)
+                        part_fail(move->file, target, result, "write");
+        }
+        if (result == 0)
+                progress_copied(&context_of(move->file)->progress, target->slot, job->length);
+        else
+                drop_slot(move, target->slot);
+        block_unref(job->block);
+        move_unref(move);
+        free(job);
+}
+
+/* The whole file is written on the target: it gets its metadata before the sync that will also make that durable. */
+static void all_written(struct file *file, struct target *target)
+{
+        int result = part_set_metadata(file, target);
+
+        if (result < 0)
+                part_fail(file, target, result, "set metadata");
+}
+
+static void add_unsynced(struct file *file, struct target *target, uint64_t chunk, uint64_t generation, uint64_t bytes)
+{
+        if (target_add_unsynced(target, file_ref(file), chunk, generation, bytes))
+                return;
+        file_unref(file);
+        if (chunk != TARGET_WHOLE)
+                (void)file_mark_lacking(file, target->slot, chunk, generation); /* nothing was recorded yet that could stay */
+}
+
+static void run_last(struct target_job *base, struct target *target, bool discard)
+{
+        struct block_job *job = (struct block_job *)base;
+        struct move *move = job->move;
+        struct file *file = move->file;
+        bool complete;
+
+        if (file_slot_done(move, target->slot, !discard, &complete)) {
+                if (complete)
+                        all_written(file, target);
+                add_unsynced(file, target, move->chunk, move->generation, move->length);
+        } else if (!discard) {
+                struct context *context = context_of(file);
+
+                context->work_found(context->callback_context); /* it was left out, and can have it later */
+        }
+        move_unref(move);
+        free(job);
+}
+
+static struct block_job *job_new(struct move *move, void (*run)(struct target_job *, struct target *, bool),
+                                 struct block *block, uint64_t offset, uint64_t length)
+{
+        struct block_job *job = calloc(1, sizeof(*job));
+
+        if (!job)
+                return NULL;
+        job->base.run = run;
+        job->base.bytes = block ? block->size : 0;
+        job->move = move;
+        job->block = block ? block_ref(block) : NULL;
+        job->offset = offset;
+        job->length = length;
+        move_ref(move);
+        return job;
+}
+
+static void job_drop(struct block_job *job)
+{
+        block_unref(job->block);
+        move_unref(job->move);
+        free(job);
+}
+
+/* --- the read side --- */
+
+struct reading {
+        struct move *move;
+        struct context *context;
+        uint64_t aims;            /* the slots of the move; move->slots changes under the lock */
+        int fd;
+        struct chunk_hash hash;
+        uint64_t queued;          /* slots that have a job of this move */
+        uint64_t data_start, data_end; /* the extent that was found last; end <= offset: look again */
+        int error;
+};
+
+static bool is_hurried(void *context)
+{
+        struct move *move = context;
+        MUTEX_SCOPE(&move->file->lock);
+
+        return move->demand;
+}
+
+/* Waits until a target that the move aims at has a queue at most half full, or none takes anything any more. */
+static void wait_for_room(struct reading *reading)
+{
+        struct move *move = reading->move;
+        struct context *context = reading->context;
+
+        for (;;) {
+                uint64_t serial = context_room_serial(context);
+                bool anybody = false, low = false;
+
+                for (CONTEXT_EACH_TARGET(context, reading->aims & ~atomic_load(&move->dropped), target)) {
+                        anybody = anybody || target_takes_writes(target);
+                        low = low || target_level(target) == TARGET_QUEUE_LOW;
+                }
+                if (!anybody || low || atomic_load(&context->stopping) || is_hurried(move))
+                        return;
+                context_room_wait(context, serial);
+        }
+}
+
+static void queue_block(struct reading *reading, struct block *block, uint64_t offset, uint64_t length)
+{
+        struct move *move = reading->move;
+        uint64_t aims = reading->aims & ~atomic_load(&move->dropped);
+
+        if (aims != 0 && !is_hurried(move))
+                wait_for_room(reading);
+        for (CONTEXT_EACH_TARGET(reading->context, aims, target)) {
+                struct block_job *job = job_new(move, run_block, block, offset, length);
+
+                if (job && target_enqueue(target, &job->base, false)) {
+                        reading->queued |= 1ull << target->slot;
+                        continue;
+                }
+                drop_slot(move, target->slot);
+                if (job)
+                        job_drop(job);
+        }
+}
+
+/* Every target that the move aims at hears that it is over; after its blocks, as its queue is in order. */
+static void queue_last(struct reading *reading)
+{
+        struct move *move = reading->move;
+        bool left_out = false;
+
+        for (CONTEXT_EACH_TARGET(reading->context, reading->aims, target)) {
+                bool queued = reading->queued >> target->slot & 1; /* a hung target is not given more than it holds already */
+                struct block_job *job = queued ? job_new(move, run_last, NULL, 0, 0) : NULL;
+                bool complete;
+
+                if (job && target_enqueue(target, &job->base, true))
+                        continue;
+                drop_slot(move, target->slot); /* it is out of service: its jobs are discarded, or were never taken */
+                (void)file_slot_done(move, target->slot, false, &complete); /* false: it was not good */
+                if (job)
+                        job_drop(job);
+                left_out = left_out || target_takes_writes(target);
+        }
+        if (left_out && !atomic_load(&reading->context->stopping))
+                reading->context->work_found(reading->context->callback_context);
+}
+
+/* Makes a block known to readers. A chunk that comes from a target is shown only when its hash was checked. */
+static void show_block(struct reading *reading, size_t index, struct block *block, bool hole)
+{
+        struct move *move = reading->move;
+        struct file *file = move->file;
+        struct file_read *readers = NULL;
+
+        mutex_lock(&file->lock);
+        move->blocks[index].block = block ? block_ref(block) : NULL;
+        move->blocks[index].hole = hole;
+        move->blocks[index].loaded = move->origin == MOVE_ORIGIN_SOURCE && move->generation == file->generation;
+        if (move->blocks[index].loaded)
+                readers = file_read_take_locked(move, index);
+        mutex_unlock(&file->lock);
+        file_read_resume(readers, 0);
+}
+
+/* When memory is short, blocks that are with the targets already are not kept for readers too: so the movers can not wait for each
+ * other with all of the memory in their hands. */
+static void give_back_blocks(struct move *move)
+{
+        struct block *blocks[64];
+        size_t count;
+
+        do {
+                count = 0;
+                mutex_lock(&move->file->lock);
+                for (size_t i = 0; i < move->block_count && count < 64; i++) {
+                        if (!move->blocks[i].block)
+                                continue;
+                        blocks[count++] = move->blocks[i].block;
+                        move->blocks[i] = (struct move_block){ .block = NULL };
+                }
+                mutex_unlock(&move->file->lock);
+                for (size_t i = 0; i < count; i++)
+                        block_unref(blocks[i]);
+        } while (count == 64);
+}
+
+static struct block *get_block(struct reading *reading)
+{
+        enum bufpool_class class = is_hurried(reading->move) ? BUFPOOL_DEMAND : BUFPOOL_BACKGROUND;
+        struct block *block = bufpool_get(reading->context->bufpool, class, 0);
+
+        if (block)
+                return block;
+        give_back_blocks(reading->move);
+        return bufpool_get(reading->context->bufpool, class, BUFPOOL_WAIT);
+}
+
+/* Whether [offset, offset + length) of the origin holds any data; what cannot be told counts as data. */
+static bool has_data(struct reading *reading, uint64_t offset, uint64_t length)
+{
+        uint64_t end = reading->move->offset + reading->move->length;
+
+        if (reading->data_end <= offset) {
+                int result = io_next_data(reading->fd, offset, end, &reading->data_start, &reading->data_end);
+
+                if (result < 0) {
+                        reading->data_start = offset;
+                        reading->data_end = end;
+                } else if (result == IO_NO_DATA) {
+                        reading->data_start = reading->data_end = UINT64_MAX;
+                }
+        }
+        return reading->data_start < offset + length;
+}
+
+static bool version_holds(struct move *move, int fd);
+
+/* A file that was cut just now looks like a hole to its end: so the version is checked before a reader sees zeros. */
+static int pass_hole(struct reading *reading, size_t index, uint64_t offset, uint64_t length)
+{
+        static const uint8_t zeros[16384];
+        struct move *move = reading->move;
+
+        if (move->origin == MOVE_ORIGIN_SOURCE && !version_holds(move, reading->fd))
+                return -ESTALE;
+        for (uint64_t done = 0; done < length; done += sizeof(zeros))
+                chunk_hash_update(&reading->hash, zeros, length - done < sizeof(zeros) ? length - done : sizeof(zeros));
+        file_feed_digest(move->file, move->generation, offset, NULL, length);
+        show_block(reading, index, NULL, true);
+        queue_block(reading, NULL, offset, length);
+        return 0;
+}
+
+static int read_block(struct reading *reading, size_t index, uint64_t offset, uint64_t length)
+{
+        struct move *move = reading->move;
+        struct context *context = reading->context;
+        struct block *block;
+        int64_t count;
+
+        if (!has_data(reading, offset, length))
+                return pass_hole(reading, index, offset, length);
+        if (move->origin == MOVE_ORIGIN_SOURCE)
+                limiter_take(context->limiter, length, is_hurried, move);
+        block = get_block(reading);
+        if (!block)
+                return -ESHUTDOWN;
+        count = io_read_full(reading->fd, block->data, length, offset);
+        if (count < 0 || (uint64_t)count < length) {
+                block_unref(block);
+                return count < 0 ? (int)count : -ESTALE; /* shorter than it was */
+        }
+        block->length = length;
+        if (move->origin == MOVE_ORIGIN_SOURCE)
+                progress_source_read(&context->progress, length, false);
+        chunk_hash_update(&reading->hash, block->data, length);
+        show_block(reading, index, block, false);
+        file_feed_digest(move->file, move->generation, offset, block->data, length);
+        queue_block(reading, block, offset, length);
+        block_unref(block);
+        return 0;
+}
+
+static bool same_version(const struct file *file, const struct stat *stat)
+{
+        int64_t mtime_ns = stat->st_mtim.tv_sec * 1000000000ll + stat->st_mtim.tv_nsec;
+        int64_t ctime_ns = stat->st_ctim.tv_sec * 1000000000ll + stat->st_ctim.tv_nsec;
+
+        return (uint64_t)stat->st_size == file->size && mtime_ns == file->mtime_ns && ctime_ns == file->ctime_ns;
+}
+
+static bool version_holds(struct move *move, int fd)
+{
+        struct file *file = move->file;
+        struct stat stat;
+
+        if (fstat(fd, &stat) < 0)
+                return false;
+        MUTEX_SCOPE(&file->lock);
+        return move->generation == file->generation && same_version(file, &stat);
+}
+
+/* The first mover that has the source's file open takes its metadata along. */
+static int capture(struct file *file, int fd, uint64_t generation)
+{
+        cleanup(pointer_free) struct metadata *metadata = NULL;
+        bool known;
+        int result;
+
+        mutex_lock(&file->lock);
+        known = file->metadata != NULL;
+        mutex_unlock(&file->lock);
+        if (known)
+                return 0;
+        metadata = calloc(1, sizeof(*metadata));
+        if (!metadata)
+                return -ENOMEM;
+        result = metadata_capture(fd, metadata);
+        if (result < 0)
+                return result;
+        mutex_lock(&file->lock);
+        if (!file->metadata && file->generation == generation)
+                file->metadata = pointer_steal(&metadata);
+        mutex_unlock(&file->lock);
+        if (metadata)
+                metadata_deinit(metadata);
+        return 0;
+}
+
+static int open_origin(struct reading *reading)
+{
+        struct move *move = reading->move;
+        struct file *file = move->file;
+        cleanup(pointer_free) char *path = NULL;
+        int result;
+
+        if (move->origin != MOVE_ORIGIN_SOURCE) {
+                mutex_lock(&file->lock);
+                reading->fd = move->generation == file->generation ? dup(file->parts[move->origin].fd) : -1;
+                mutex_unlock(&file->lock);
+                return reading->fd < 0 ? -ESTALE : 0;
+        }
+        if (!reading->context->source)
+                return -EIO;
+        result = view_source_path(files_view(file->files), file->id, &path);
+        if (result < 0)
+                return result;
+        reading->fd = io_open_source(reading->context->source->fd, path);
+        if (reading->fd < 0)
+                return reading->fd == -ENOENT || reading->fd == -EINVAL || reading->fd == -ELOOP ? -ESTALE : reading->fd;
+        if (!version_holds(move, reading->fd))
+                return -ESTALE;
+        return capture(file, reading->fd, move->generation);
+}
+
+static int read_chunk(struct reading *reading)
+{
+        struct move *move = reading->move;
+        int result = open_origin(reading);
+
+        for (size_t i = 0; i < move->block_count && result == 0; i++) {
+                uint64_t begin = (uint64_t)i * BUFPOOL_BLOCK_BYTES;
+                uint64_t length = move->length - begin < BUFPOOL_BLOCK_BYTES ? move->length - begin : BUFPOOL_BLOCK_BYTES;
+
+                result = read_block(reading, i, move->offset + begin, length);
+        }
+        if (result == 0 && move->origin == MOVE_ORIGIN_SOURCE && !version_holds(move, reading->fd))
+                result = -ESTALE;
+        return result;
+}
+
+/* What a target gave must have the hash that the source's bytes had, where that is known. */
+static int check_hash(struct reading *reading, const struct hash128 *hash)
+{
+        struct move *move = reading->move;
+        struct file *file = move->file;
+        bool differs;
+
+        if (move->origin == MOVE_ORIGIN_SOURCE)
+                return 0;
+        mutex_lock(&file->lock);
+        differs = move->generation == file->generation && bitmap_test(&file->hashed, move->chunk) &&
+                  !hash128_equal(hash, &file->hashes[move->chunk]);
+        mutex_unlock(&file->lock);
+        return differs ? -EBADMSG : 0;
+}
+
+static void blame_origin(struct reading *reading, int error)
+{
+        struct move *move = reading->move;
+        struct target *target;
+
+        if (move->origin == MOVE_ORIGIN_SOURCE || error == -ESTALE || error == -ESHUTDOWN)
+                return;
+        target = reading->context->targets[move->origin];
+        (void)target_report(target, error, "read", NULL); /* either way the chunk is taken from elsewhere */
+        (void)file_mark_lacking(move->file, (unsigned)move->origin, move->chunk, move->generation); /* as in fileread.c */
+}
+
+int chunkmove_run(struct move *move)
+{
+        struct reading reading = { .move = move, .context = context_of(move->file), .fd = -1 };
+        uint64_t id = move->file->id;
+        struct file_read *readers;
+        struct hash128 hash = { { 0 } };
+        int result = chunk_hash_init(&reading.hash);
+
+        mutex_lock(&move->file->lock);
+        reading.aims = move->slots;
+        mutex_unlock(&move->file->lock);
+        if (result == 0)
+                result = read_chunk(&reading);
+        if (result == 0) {
+                hash = chunk_hash_final(&reading.hash);
+                result = check_hash(&reading, &hash);
+        }
+        if (result < 0)
+                atomic_store(&move->dropped, UINT64_MAX);
+        blame_origin(&reading, result < 0 ? result : -ESTALE);
+        readers = file_move_read_done(move, result == 0, &hash);
+        queue_last(&reading);
+        fd_close(&reading.fd);
+        chunk_hash_deinit(&reading.hash);
+        if (result == -ESTALE && move->origin == MOVE_ORIGIN_SOURCE)
+                reading.context->drifted(reading.context->callback_context, id);
+        move_unref(move);
+        /* A change of the source, or a target that failed as the origin, is no failure of the read: it is resolved anew. */
+        file_read_resume(readers, result == -ESTALE || (result < 0 && move->origin != MOVE_ORIGIN_SOURCE) ? 0 : result);
+        return result;
+}
+
+void chunkmove_abandon(struct move *move, int error)
+{
+        struct reading reading = { .move = move, .context = context_of(move->file), .fd = -1 };
+        struct hash128 hash = { { 0 } };
+        struct file_read *readers;
+
+        mutex_lock(&move->file->lock);
+        reading.aims = move->slots;
+        mutex_unlock(&move->file->lock);
+        atomic_store(&move->dropped, UINT64_MAX);
+        readers = file_move_read_done(move, false, &hash);
+        queue_last(&reading);
+        move_unref(move);
+        file_read_resume(readers, error);
+}
+
+/* --- what is no chunk --- */
+
+struct whole_job {
+        struct target_job base;
+        struct file *file; /* with a reference */
+        uint64_t generation;
+};
+
+static void run_whole(struct target_job *base, struct target *target, bool discard)
+{
+        struct whole_job *job = (struct whole_job *)base;
+        struct file *file = job->file;
+        int result = discard ? PART_NOT_WANTED : part_make_whole(file, target, job->generation);
+
+        if (result < 0)
+                part_fail(file, target, result, "create");
+        if (!discard && result >= 0) /* also where it is there already: a further name may be lacking */
+                add_unsynced(file, target, TARGET_WHOLE, job->generation, 0);
+        if (discard || result < 0) {
+                mutex_lock(&file->lock);
+                file->parts[target->slot].publishing = false;
+                mutex_unlock(&file->lock);
+        }
+        file_unref(file);
+        free(job);
+}
+
+static int capture_node(struct file *file, uint64_t generation)
+{
+        struct context *context = context_of(file);
+        cleanup(pointer_free) char *path = NULL, *text = NULL;
+        cleanup(fd_close) int fd = -1;
+        int result = view_source_path(files_view(file->files), file->id, &path);
+
+        if (result < 0)
+                return result;
+        if (!context->source)
+                return -EIO;
+        fd = S_ISREG(file->mode) ? io_open_source(context->source->fd, path)
+                                 : io_open_beneath(context->source->fd, path, O_PATH | O_NOFOLLOW, 0);
+        if (fd < 0)
+                return fd == -ENOENT ? -ESTALE : fd;
+        if (S_ISLNK(file->mode)) {
+                ssize_t size;
+
+                text = calloc(1, PATH_MAX);
+                size = text ? readlinkat(fd, "", text, PATH_MAX - 1) : -1;
+                if (size < 0)
+                        return text ? -errno : -ENOMEM;
+        }
+        result = capture(file, fd, generation);
+        mutex_lock(&file->lock);
+        if (result == 0 && text && !file->link_text && file->generation == generation)
+                file->link_text = pointer_steal(&text);
+        if (result == 0 && file->metadata &&
+            (file->metadata->stat.stx_size != file->size && S_ISREG(file->mode)))
+                result = -ESTALE;
+        mutex_unlock(&file->lock);
+        return result;
+}
+
+int chunkmove_run_whole(struct file *file, uint64_t slots)
+{
+        struct context *context = context_of(file);
+        uint64_t generation;
+        int result;
+
+        mutex_lock(&file->lock);
+        generation = file->generation;
+        mutex_unlock(&file->lock);
+        result = S_ISDIR(file->mode) ? 0 : capture_node(file, generation);
+        if (result == -ESTALE)
+                context->drifted(context->callback_context, file->id);
+        if (result < 0)
+                return result;
+        for (CONTEXT_EACH_TARGET(context, slots, target)) {
+                struct whole_job *job;
+                bool ours;
+
+                mutex_lock(&file->lock);
+                ours = !file->parts[target->slot].publishing && file->generation == generation;
+                if (ours)
+                        file->parts[target->slot].publishing = true;
+                mutex_unlock(&file->lock);
+                job = ours ? calloc(1, sizeof(*job)) : NULL;
+                if (job) {
+                        job->base.run = run_whole;
+                        job->file = file_ref(file);
+                        job->generation = generation;
+                        if (target_enqueue(target, &job->base, true))
+                                continue;
+                        file_unref(file);
+                        free(job);
+                }
+                if (ours) {
+                        mutex_lock(&file->lock);
+                        file->parts[target->slot].publishing = false;
+                        mutex_unlock(&file->lock);
+                }
+        }
+        return 0;
+}

@@ -1,0 +1,191 @@
+#include "core/directories.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/cleanup.h"
+#include "core/io.h"
+#include "core/log.h"
+#include "core/problem.h"
+#include "core/reconcile.h"
+
+/* Ids in a sorted array: directories are few beside files, and are touched in runs. */
+struct directory_set {
+        uint64_t *ids;
+        size_t count, capacity;
+};
+
+static size_t position(const struct directory_set *set, uint64_t id)
+{
+        size_t low = 0, high = set->count;
+
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+
+                if (set->ids[middle] < id)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        return low;
+}
+
+static int insert(struct directory_set *set, uint64_t id)
+{
+        size_t at = position(set, id);
+
+        if (at < set->count && set->ids[at] == id)
+                return 0;
+        if (set->count == set->capacity) {
+                size_t capacity = set->capacity ? set->capacity * 2 : 64;
+                uint64_t *ids = reallocarray(set->ids, capacity, sizeof(*ids));
+
+                if (!ids)
+                        return -ENOMEM;
+                set->ids = ids;
+                set->capacity = capacity;
+        }
+        memmove(set->ids + at + 1, set->ids + at, (set->count - at) * sizeof(*set->ids));
+        set->ids[at] = id;
+        set->count++;
+        return 0;
+}
+
+void directories_touch(struct target *target, uint64_t id)
+{
+        MUTEX_SCOPE(&target->lock);
+        if (!target->directories)
+                target->directories = calloc(1, sizeof(*target->directories));
+        if (!target->directories || insert(target->directories, id) < 0)
+                target->directories_forgotten = true; /* no memory: the next scan finds it by its times */
+}
+
+bool directories_pending(struct target *target)
+{
+        MUTEX_SCOPE(&target->lock);
+        return target->directories && target->directories->count > 0;
+}
+
+void directories_free(struct target *target)
+{
+        if (target->directories)
+                free(target->directories->ids);
+        free(target->directories);
+        target->directories = NULL;
+}
+
+static bool change_published(void *context, struct node_record *node, struct name_record *name)
+{
+        uint64_t bit = 1ull << *(const unsigned *)context;
+
+        if ((name->published & bit) && (node->complete & bit))
+                return false;
+        name->published |= bit;
+        node->complete |= bit;
+        return true;
+}
+
+static int make_one(struct view *view, struct target *target, uint64_t id, const struct node_record *node)
+{
+        cleanup(pointer_free) char *path = NULL;
+        cleanup(fd_close) int parent = -1;
+        const char *name;
+        struct stat stat;
+        unsigned slot = target->slot;
+        int result = view_path(view, id, &path);
+
+        if (result < 0)
+                return result;
+        parent = io_open_parent(target->root.fd, path, &name);
+        if (parent < 0)
+                return parent;
+        if (mkdirat(parent, name, (node->mode & 0777) | 0700) == 0) {
+                directories_touch(target, node->parent);
+                directories_touch(target, id);
+        } else if (errno != EEXIST) {
+                return -errno;
+        } else {
+                if (fstatat(parent, name, &stat, AT_SYMLINK_NOFOLLOW) < 0)
+                        return -errno;
+                if (!S_ISDIR(stat.st_mode)) {
+                        result = reconcile_apply(view, node->parent, node->name, slot, RECONCILE_CONFLICT);
+                        return result < 0 ? result : -ENOTDIR;
+                }
+        }
+        return view_update_name(view, node->parent, node->name, change_published, &slot);
+}
+
+int directories_make(struct view *view, struct target *target, uint64_t id, bool again)
+{
+        struct node_record node;
+        struct name_record name;
+        int result;
+
+        if (id == VIEW_ROOT)
+                return 0;
+        result = view_node(view, id, &node);
+        if (result < 0)
+                return result;
+        if (!again && view_primary_name(view, &node, &name) == 0 && (name.published >> target->slot & 1))
+                return 0;
+        result = directories_make(view, target, node.parent, again);
+        return result < 0 ? result : make_one(view, target, id, &node);
+}
+
+static int finish_one(struct view *view, struct target *target, uint64_t id)
+{
+        struct context *context = view_context(view);
+        cleanup(metadata_deinit) struct metadata metadata = { 0 };
+        cleanup(pointer_free) char *path = NULL, *source_path = NULL;
+        cleanup(fd_close) int fd = -1;
+        unsigned lost = 0;
+        struct node_record node;
+        int result = view_node(view, id, &node);
+
+        if (result < 0 || (id != VIEW_ROOT && !(node.flags & VIEW_NODE_SOURCE)))
+                return result == -ENOENT ? 0 : result;
+        if (!context->source)
+                return 0;
+        result = view_path(view, id, &path);
+        if (result == 0)
+                result = view_source_path(view, id, &source_path);
+        if (result == 0)
+                result = root_call_capture(context->source, source_path, &metadata);
+        if (result < 0)
+                return result;
+        fd = io_open_beneath(target->root.fd, path, O_RDONLY | O_DIRECTORY, 0);
+        if (fd < 0)
+                return fd;
+        result = metadata_apply(fd, &metadata, &lost);
+        if (result == 0)
+                result = io_sync_directory(fd);
+        if (result == 0)
+                problem_lost(view, target, lost);
+        return result;
+}
+
+int directories_finish(struct view *view, struct target *target)
+{
+        struct directory_set set = { 0 };
+        int result = 0;
+
+        mutex_lock(&target->lock);
+        if (target->directories) {
+                set = *target->directories;
+                memset(target->directories, 0, sizeof(*target->directories));
+        }
+        mutex_unlock(&target->lock);
+        /* Children have greater ids than their parents in the usual case; setting times does not touch the parent anyway. */
+        for (size_t i = set.count; i-- > 0;) {
+                int one = finish_one(view, target, set.ids[i]);
+
+                if (one < 0)
+                        log_warning("target %u: a directory could not get its times: %s", target->n, strerror(-one));
+                if (one < 0 && result == 0)
+                        result = one;
+        }
+        free(set.ids);
+        return result;
+}

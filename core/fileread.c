@@ -1,0 +1,424 @@
+#include "core/fileread.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/cleanup.h"
+#include "core/io.h"
+#include "core/log.h"
+
+enum { PIECES_MAX = 18, ZERO_BYTES = 64 * 1024 };
+
+static const uint8_t zeros[ZERO_BYTES];
+
+enum piece_kind { PIECE_BLOCK, PIECE_ZERO, PIECE_TARGET };
+
+struct piece {
+        enum piece_kind kind;
+        struct block *block; /* with a reference */
+        size_t block_offset;
+        unsigned slot;
+        int fd;
+        uint64_t chunk, generation;
+        uint64_t offset;     /* in the file */
+        size_t size, done;
+        uint8_t *buffer;     /* of a target's piece */
+};
+
+struct file_read {
+        struct file *file;   /* with a reference */
+        uint64_t offset;
+        size_t size;
+        file_read_done done;
+        void *context;
+        atomic_uint references;
+        struct move *parked; /* guarded by the file's lock, as are the next three */
+        size_t wait_block;
+        bool finished;
+        struct file_read *next;
+        uint64_t bad_slots;  /* targets that failed for this request */
+        unsigned piece_count;
+        struct piece pieces[PIECES_MAX];
+};
+
+static void drop_pieces(struct file_read *read)
+{
+        for (unsigned i = 0; i < read->piece_count; i++) {
+                block_unref(read->pieces[i].block);
+                free(read->pieces[i].buffer);
+        }
+        read->piece_count = 0;
+}
+
+void file_read_unref(struct file_read *read)
+{
+        if (!read || atomic_fetch_sub(&read->references, 1) != 1)
+                return;
+        drop_pieces(read);
+        file_unref(read->file);
+        free(read);
+}
+
+/* The one who gets true here calls done(). */
+static bool take_finish(struct file_read *read)
+{
+        MUTEX_SCOPE(&read->file->lock);
+        if (read->finished)
+                return false;
+        read->finished = true;
+        return true;
+}
+
+/* Ends the request; drops the reference of the work in progress. */
+static void finish_error(struct file_read *read, int error)
+{
+        if (take_finish(read))
+                read->done(read->context, error, NULL, 0);
+        file_read_unref(read);
+}
+
+static int build_vector(const struct file_read *read, struct iovec *vector, int capacity)
+{
+        int count = 0;
+
+        for (unsigned i = 0; i < read->piece_count; i++) {
+                const struct piece *piece = &read->pieces[i];
+                size_t left = piece->size;
+
+                while (left > 0 && count < capacity) {
+                        size_t part = piece->kind == PIECE_ZERO && left > ZERO_BYTES ? ZERO_BYTES : left;
+                        const uint8_t *base = piece->kind == PIECE_ZERO    ? zeros
+                                              : piece->kind == PIECE_BLOCK ? piece->block->data + piece->block_offset
+                                                                           : piece->buffer;
+
+                        vector[count++] = (struct iovec){ .iov_base = (void *)(uintptr_t)base, .iov_len = part };
+                        left -= part;
+                }
+        }
+        return count;
+}
+
+static void finish_data(struct file_read *read)
+{
+        struct iovec vector[PIECES_MAX * (BUFPOOL_BLOCK_BYTES / ZERO_BYTES + 1)];
+        int count = build_vector(read, vector, (int)(sizeof(vector) / sizeof(vector[0])));
+
+        if (take_finish(read))
+                read->done(read->context, 0, vector, count);
+        file_read_unref(read);
+}
+
+/* --- finding the bytes --- */
+
+/* The piece that begins at `offset`: false where it is nowhere yet. */
+static bool find_piece_locked(struct file_read *read, uint64_t offset, uint64_t end, struct piece *ret_piece)
+{
+        struct file *file = read->file;
+        uint64_t chunk_bytes = files_context(file->files)->chunk_bytes;
+        uint64_t chunk = offset / chunk_bytes;
+        uint64_t in_chunk = offset - chunk * chunk_bytes;
+        size_t index = (size_t)(in_chunk / BUFPOOL_BLOCK_BYTES);
+        uint64_t block_end = chunk * chunk_bytes + (index + 1) * BUFPOOL_BLOCK_BYTES;
+        struct move *move = file_find_move_locked(file, chunk);
+        struct piece piece = { .offset = offset, .chunk = chunk, .generation = file->generation };
+        int slot;
+
+        if (block_end > (chunk + 1) * chunk_bytes)
+                block_end = (chunk + 1) * chunk_bytes;
+        piece.size = (size_t)((block_end < end ? block_end : end) - offset);
+        if (move && index < move->block_count && move->blocks[index].loaded) {
+                piece.kind = move->blocks[index].hole ? PIECE_ZERO : PIECE_BLOCK;
+                piece.block = piece.kind == PIECE_BLOCK ? block_ref(move->blocks[index].block) : NULL;
+                piece.block_offset = (size_t)(in_chunk - index * BUFPOOL_BLOCK_BYTES);
+                *ret_piece = piece;
+                return true;
+        }
+        slot = file_holder_locked(file, chunk, read->bad_slots);
+        if (slot < 0)
+                return false;
+        piece.kind = PIECE_TARGET;
+        piece.slot = (unsigned)slot;
+        piece.fd = file->parts[slot].fd;
+        *ret_piece = piece;
+        return true;
+}
+
+enum resolved { RESOLVED_READY, RESOLVED_PARKED, RESOLVED_ENDED };
+
+/* Parks the request on the move of the chunk at `offset`, claiming one where there is none. */
+static enum resolved park_locked(struct file_read *read, uint64_t offset, struct move **ret_new_move, bool *ret_hurry,
+                                 int *ret_error)
+{
+        struct file *file = read->file;
+        struct context *context = files_context(file->files);
+        uint64_t chunk = offset / context->chunk_bytes;
+        struct move *move = file_find_move_locked(file, chunk);
+
+        if (!move || !move->reading) {
+                int result = file->has_source || file_holder_locked(file, chunk, read->bad_slots) >= 0
+                                 ? file_claim_locked(file, chunk, context->target_mask, true, &move)
+                                 : -EIO;
+
+                if (result < 0) {
+                        *ret_error = result;
+                        return RESOLVED_ENDED;
+                }
+                *ret_new_move = move;
+        } else if (!move->demand) {
+                move->demand = true; /* it must not wait for slow targets, nor for the limit, any more */
+                *ret_hurry = true;
+        }
+        read->wait_block = (size_t)((offset - chunk * context->chunk_bytes) / BUFPOOL_BLOCK_BYTES);
+        read->parked = move;
+        read->next = move->waiters;
+        move->waiters = read;
+        return RESOLVED_PARKED;
+}
+
+static enum resolved resolve(struct file_read *read, int error, int *ret_error)
+{
+        struct file *file = read->file;
+        struct context *context = files_context(file->files);
+        struct move *new_move = NULL;
+        bool hurry = false;
+        enum resolved resolved = RESOLVED_READY;
+        uint64_t end, offset;
+
+        drop_pieces(read);
+        mutex_lock(&file->lock);
+        end = read->offset + read->size < file->size ? read->offset + read->size : file->size;
+        for (offset = read->offset; offset < end && resolved == RESOLVED_READY && !read->finished;) {
+                struct piece *piece = &read->pieces[read->piece_count];
+
+                if (read->piece_count < PIECES_MAX && find_piece_locked(read, offset, end, piece)) {
+                        offset += piece->size;
+                        read->piece_count++;
+                } else if (read->piece_count == PIECES_MAX || error < 0) {
+                        *ret_error = error < 0 ? error : -EIO;
+                        resolved = RESOLVED_ENDED;
+                } else {
+                        resolved = park_locked(read, offset, &new_move, &hurry, ret_error);
+                }
+        }
+        if (read->finished) {
+                resolved = RESOLVED_ENDED; /* cancelled */
+                *ret_error = -EINTR;
+        }
+        mutex_unlock(&file->lock);
+        /* From here on a parked request may be gone on with by the mover, and end: it is not touched any more. */
+        if (new_move)
+                context->submit(context->callback_context, new_move);
+        if (hurry) {
+                context_room_signal(context);
+                limiter_wake(context->limiter);
+        }
+        return resolved;
+}
+
+/* --- reading from targets --- */
+
+static struct target *piece_target(const struct file_read *read, const struct piece *piece)
+{
+        return files_context(read->file->files)->targets[piece->slot];
+}
+
+/* 0: done; -EAGAIN: the bytes are not in memory; else the failure of the target. */
+static int read_piece(struct piece *piece, bool wait)
+{
+        if (!piece->buffer) {
+                piece->buffer = malloc(piece->size);
+                if (!piece->buffer)
+                        return -ENOMEM;
+        }
+        while (piece->done < piece->size) {
+                struct iovec vector = { piece->buffer + piece->done, piece->size - piece->done };
+                ssize_t count = preadv2(piece->fd, &vector, 1, (off_t)(piece->offset + piece->done), wait ? 0 : RWF_NOWAIT);
+
+                if (count < 0 && errno == EINTR)
+                        continue;
+                if (count < 0 && (errno == EOPNOTSUPP || errno == EAGAIN) && !wait)
+                        return -EAGAIN;
+                if (count < 0)
+                        return -errno;
+                if (count == 0)
+                        return wait ? -EIO : -EAGAIN; /* shorter than its map says: somebody cut it */
+                piece->done += (size_t)count;
+        }
+        return 0;
+}
+
+static void go_on(struct file_read *read, int error);
+
+struct read_job {
+        struct devio_job base;
+        struct file_read *read;
+};
+
+static int run_read(struct devio_job *base)
+{
+        struct read_job *job = (struct read_job *)base;
+        struct file_read *read = job->read;
+
+        job->read = NULL;
+        for (unsigned i = 0; i < read->piece_count; i++) {
+                struct piece *piece = &read->pieces[i];
+                int result = piece->kind == PIECE_TARGET ? read_piece(piece, true) : 0;
+
+                if (result == 0)
+                        continue;
+                read->bad_slots |= 1ull << piece->slot;
+                if (result != -ENOMEM) {
+                        (void)target_report(piece_target(read, piece), result, "read", NULL); /* both answers go elsewhere */
+                        (void)file_mark_lacking(read->file, piece->slot, piece->chunk, piece->generation); /* it is repaired;
+                                where even that cannot be recorded the next reader meets the same error */
+                }
+                go_on(read, 0);
+                return 0;
+        }
+        finish_data(read);
+        return 0;
+}
+
+static void job_free(struct devio_job *base)
+{
+        struct read_job *job = (struct read_job *)base;
+
+        if (job->read)
+                finish_error(job->read, -EIO); /* the device was stopped before it came to it */
+        free(job);
+}
+
+static int hand_to_device(struct file_read *read, struct target *target)
+{
+        struct read_job *job = calloc(1, sizeof(*job));
+        int result;
+
+        if (!job)
+                return -ENOMEM;
+        atomic_init(&job->base.references, 1);
+        job->base.run = run_read;
+        job->base.free = job_free;
+        job->read = read;
+        result = devio_is_hung(target->root.io) ? -ETIMEDOUT : devio_submit(target->root.io, &job->base);
+        if (result < 0)
+                free(job);
+        return result;
+}
+
+/* Tries what needs no waiting. Returns true when the request was ended or handed on, false when it is to be resolved anew. */
+static bool execute(struct file_read *read)
+{
+        for (unsigned i = 0; i < read->piece_count; i++) {
+                struct piece *piece = &read->pieces[i];
+                int result = piece->kind == PIECE_TARGET ? read_piece(piece, false) : 0;
+
+                if (result == 0)
+                        continue;
+                if (result == -ENOMEM) {
+                        finish_error(read, result);
+                        return true;
+                }
+                if (hand_to_device(read, piece_target(read, piece)) == 0)
+                        return true;
+                read->bad_slots |= 1ull << piece->slot; /* it hangs: somewhere else, then */
+                return false;
+        }
+        finish_data(read);
+        return true;
+}
+
+/* Resolves and executes until the request is parked, handed on or ended. */
+static void go_on(struct file_read *read, int error)
+{
+        for (;;) {
+                int result = 0;
+
+                switch (resolve(read, error, &result)) {
+                case RESOLVED_PARKED:
+                        return;
+                case RESOLVED_ENDED:
+                        finish_error(read, result);
+                        return;
+                case RESOLVED_READY:
+                        if (execute(read))
+                                return;
+                }
+        }
+}
+
+int file_read_new(struct file *file, uint64_t offset, size_t size, file_read_done done, void *context,
+                  struct file_read **ret_read)
+{
+        struct file_read *read = calloc(1, sizeof(*read));
+
+        if (!read)
+                return -ENOMEM;
+        read->file = file_ref(file);
+        read->offset = offset;
+        read->size = size;
+        read->done = done;
+        read->context = context;
+        atomic_init(&read->references, 2); /* the caller's, and that of the work */
+        *ret_read = read;
+        return 0;
+}
+
+void file_read_go(struct file_read *read)
+{
+        go_on(read, 0);
+}
+
+void file_read_cancel(struct file_read *read)
+{
+        struct file *file = read->file;
+        bool ours, was_parked = false;
+
+        mutex_lock(&file->lock);
+        ours = !read->finished;
+        read->finished = true;
+        if (ours && read->parked) {
+                for (struct file_read **at = &read->parked->waiters; *at; at = &(*at)->next) {
+                        if (*at == read) {
+                                *at = read->next;
+                                was_parked = true;
+                                break;
+                        }
+                }
+                read->parked = NULL;
+        }
+        mutex_unlock(&file->lock);
+        if (ours)
+                read->done(read->context, -EINTR, NULL, 0);
+        if (was_parked)
+                file_read_unref(read); /* nobody goes on with it */
+}
+
+struct file_read *file_read_take_locked(struct move *move, size_t index)
+{
+        struct file_read *taken = NULL;
+
+        for (struct file_read **at = &move->waiters; *at;) {
+                struct file_read *read = *at;
+
+                if (read->wait_block > index) {
+                        at = &read->next;
+                        continue;
+                }
+                *at = read->next;
+                read->parked = NULL;
+                read->next = taken;
+                taken = read;
+        }
+        return taken;
+}
+
+void file_read_resume(struct file_read *list, int error)
+{
+        while (list) {
+                struct file_read *next = list->next;
+
+                go_on(list, error);
+                list = next;
+        }
+}

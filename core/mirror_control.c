@@ -1,0 +1,179 @@
+#include "core/mirror_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/cleanup.h"
+#include "core/log.h"
+
+/* A command that was checked: what it names was found. Nothing is changed before all of a write were. */
+struct checked {
+        const struct command *command;
+        uint64_t id;
+};
+
+static struct target *find_target(struct mirror *mirror, uint32_t n)
+{
+        for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
+                if (target->n == n)
+                        return target;
+        return NULL;
+}
+
+static int check(struct mirror *mirror, const struct command *command, struct checked *ret_checked, struct error *error)
+{
+        int result;
+
+        ret_checked->command = command;
+        ret_checked->id = VIEW_ROOT;
+        switch (command->kind) {
+        case COMMAND_FILL:
+                result = mirror_resolve(mirror, command->path, &ret_checked->id);
+                return result < 0 ? error_set(error, result, "%s: %s", command->path, strerror(-result)) : 0;
+        case COMMAND_RESYNC:
+                if (command->target != 0 && !find_target(mirror, command->target))
+                        return error_set(error, -ENOENT, "there is no target %u", command->target);
+                return 0;
+        case COMMAND_VERIFY:
+        case COMMAND_ADD:
+        case COMMAND_REMOVE:
+                return error_set(error, -EOPNOTSUPP, "this version does not have that command yet");
+        case COMMAND_PAUSE:
+        case COMMAND_RESUME:
+        case COMMAND_RETRY:
+        case COMMAND_LIMIT:
+        case COMMAND_CHECKPOINT:
+                return 0;
+        }
+        return error_set(error, -EINVAL, "unknown command");
+}
+
+static int set_fill_all(struct mirror *mirror)
+{
+        struct meta_record meta;
+        int result;
+
+        atomic_store(&mirror->context.fill_all, true);
+        result = setup_get_meta(mirror->context.db, &meta);
+        if (result == 0) {
+                meta.flags |= META_FILL_ALL;
+                result = setup_put_meta(mirror->context.db, &meta);
+        }
+        if (result == 0)
+                scan_again(mirror->scan);
+        return result;
+}
+
+int mirror_fill(struct mirror *mirror, uint64_t id)
+{
+        int result = id == VIEW_ROOT ? set_fill_all(mirror) : scan_queue_tree(mirror->reconcile, mirror->view, id, VIEW_QUEUE_ASKED);
+
+        scheduler_kick(mirror->scheduler);
+        return result;
+}
+
+/* --- retry --- */
+
+static bool change_retry(void *context, struct node_record *node)
+{
+        (void)context;
+        if (node->failed == 0 && !(node->flags & VIEW_NODE_MISSING))
+                return false;
+        node->failed = 0;
+        node->flags &= ~(uint32_t)VIEW_NODE_MISSING;
+        node->last_error = 0;
+        return true;
+}
+
+static bool retry_entry(void *context, const struct statedb_view *entry)
+{
+        struct mirror *mirror = context;
+        cleanup(file_release) struct file *file = NULL;
+        struct name_record name;
+        enum category category;
+
+        if (record_decode_name(entry->value, entry->value_size, &name) < 0)
+                return true;
+        category = view_name_category(&name);
+        if (category != CATEGORY_FAILED && category != CATEGORY_MISSING)
+                return true;
+        if (view_update(mirror->view, name.id, change_retry, NULL) < 0)
+                return true;
+        file = files_peek(mirror->files, name.id);
+        if (file)
+                file_reload(file);
+        (void)view_queue(mirror->view, name.id, VIEW_QUEUE_ASKED); /* else the scan, which comes next, finds it */
+        return true;
+}
+
+static int retry(struct mirror *mirror)
+{
+        struct record_key prefix = record_prefix_table(TABLE_NAME);
+        int64_t scanned = statedb_scan(mirror->context.db, NULL, 0, prefix.bytes, prefix.size, UINT64_MAX, retry_entry, mirror);
+
+        for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
+                if (target_state(target) != TARGET_ONLINE)
+                        target_set_state(target, TARGET_BEHIND, "retry");
+        atomic_store(&mirror->context.source_absent, false);
+        scan_again(mirror->scan);
+        scheduler_resync(mirror->scheduler, mirror->context.target_mask);
+        return scanned < 0 ? (int)scanned : 0;
+}
+
+static int resync(struct mirror *mirror, uint32_t n)
+{
+        struct target *target = n ? find_target(mirror, n) : NULL;
+        uint64_t slots = target ? 1ull << target->slot : mirror->context.target_mask;
+
+        for (CONTEXT_EACH_TARGET(&mirror->context, slots, one))
+                if (target_state(one) != TARGET_ONLINE)
+                        target_set_state(one, TARGET_BEHIND, "resync");
+        scheduler_resync(mirror->scheduler, slots);
+        return 0;
+}
+
+static int carry_out(struct mirror *mirror, const struct checked *checked)
+{
+        const struct command *command = checked->command;
+
+        switch (command->kind) {
+        case COMMAND_FILL:
+                return mirror_fill(mirror, checked->id);
+        case COMMAND_PAUSE:
+                scheduler_pause(mirror->scheduler, true);
+                return 0;
+        case COMMAND_RESUME:
+                scheduler_pause(mirror->scheduler, false);
+                return 0;
+        case COMMAND_RETRY:
+                return retry(mirror);
+        case COMMAND_RESYNC:
+                return resync(mirror, command->target);
+        case COMMAND_LIMIT:
+                limiter_set_rate(mirror->context.limiter, command->limit_bytes_per_s);
+                return 0;
+        case COMMAND_CHECKPOINT:
+                return mirror_checkpoint(mirror, clock_now_ns() + 60 * 1000000000ull);
+        case COMMAND_VERIFY:
+        case COMMAND_ADD:
+        case COMMAND_REMOVE:
+                break;
+        }
+        return -EOPNOTSUPP;
+}
+
+int mirror_control(struct mirror *mirror, const struct command *commands, size_t count, struct error *error)
+{
+        cleanup(pointer_free) struct checked *checked = calloc(count > 0 ? count : 1, sizeof(*checked));
+        int result = checked ? 0 : error_set(error, -ENOMEM, "not enough memory");
+
+        for (size_t i = 0; i < count && result == 0; i++)
+                result = check(mirror, &commands[i], &checked[i], error);
+        for (size_t i = 0; i < count && result == 0; i++) {
+                result = carry_out(mirror, &checked[i]);
+                if (result < 0)
+                        (void)error_set(error, result, "the command failed: %s", strerror(-result));
+        }
+        return result;
+}

@@ -1,0 +1,41 @@
+/* What the parts of the mirror share: mirror_life.c (lifecycle), mirror_view.c (names, attributes, directories), mirror_data.c (reading),
+ * mirror_status.c (status, lists), mirror_control.c (commands). For these files alone.
+ */
+#ifndef CVV_CORE_MIRROR_INTERNAL_H
+#define CVV_CORE_MIRROR_INTERNAL_H
+
+#include "core/mirror.h"
+
+#include "core/context.h"
+#include "core/file.h"
+#include "core/reconcile.h"
+#include "core/scan.h"
+#include "core/scheduler.h"
+#include "core/setup.h"
+#include "core/view.h"
+
+struct mirror {
+        struct context context;
+        struct setup setup;
+        struct view *view;
+        struct reconcile *reconcile;
+        struct files *files;
+        struct scheduler *scheduler;
+        struct scan *scan;
+        uid_t owner;
+        pthread_t watchdog;
+        bool watchdog_started;
+        struct mutex lock;         /* guards all below */
+        struct condition changed;
+        bool stopping, watchdog_ended;
+        void (*idle_notify)(void *context);
+        void *idle_context;
+};
+
+/* Queues a node (and, for a directory, all below it), or everything for the root. */
+int mirror_fill(struct mirror *mirror, uint64_t id);
+/* The slots where a node is finished: complete, and published under its first name. */
+uint64_t mirror_finished_slots(struct mirror *mirror, const struct node_record *node);
+enum file_state mirror_node_state(struct mirror *mirror, const struct node_record *node);
+
+#endif

@@ -1,0 +1,562 @@
+#include "core/mirror_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "core/checkpoint.h"
+#include "core/chunkmove.h"
+#include "core/cleanup.h"
+#include "core/directories.h"
+#include "core/io.h"
+#include "core/log.h"
+#include "core/metadata_rules.h"
+#include "core/part.h"
+#include "core/report_text.h"
+#include "core/steps.h"
+
+enum {
+        WRITE_HANG_MS = 20000, /* a target's write that takes longer: it hangs */
+        SYNC_HANG_MS = 120000, /* so for a sync, which may have a whole interval to write */
+        TICK_MS = 1000,
+};
+
+/* --- what the modules call back --- */
+
+static void on_content_changed(void *context, uint64_t id)
+{
+        struct mirror *mirror = context;
+        cleanup(file_release) struct file *file = files_peek(mirror->files, id);
+        cleanup(pointer_free) char *path = NULL;
+
+        if (file)
+                file_reload(file);
+        if (view_path(mirror->view, id, &path) == 0) {
+                events_add(mirror->context.events, "source-changed", path, 0, NULL);
+                log_info("%s changed in the source: it is copied again", path);
+        }
+        if (mirror->scheduler)
+                scheduler_kick(mirror->scheduler);
+}
+
+static void on_submit(void *context, struct move *move)
+{
+        struct mirror *mirror = context;
+
+        scheduler_submit(mirror->scheduler, move);
+}
+
+static void on_drifted(void *context, uint64_t id)
+{
+        struct mirror *mirror = context;
+        cleanup(file_release) struct file *file = NULL;
+        struct node_record before, after;
+
+        if (view_node(mirror->view, id, &before) < 0)
+                return;
+        (void)reconcile_renew(mirror->reconcile, id); /* without an answer the records stand, and the next reader asks again */
+        if (view_node(mirror->view, id, &after) < 0 || after.generation != before.generation)
+                return; /* content_changed has done it */
+        file = files_peek(mirror->files, id);
+        if (file)
+                file_reload(file);
+}
+
+static void on_work_found(void *context)
+{
+        struct mirror *mirror = context;
+
+        scheduler_kick(mirror->scheduler);
+}
+
+static void on_published(void *context, uint64_t id)
+{
+        struct mirror *mirror = context;
+
+        scheduler_settle(mirror->scheduler, id);
+}
+
+static void on_target_changed(void *context, struct target *target)
+{
+        struct mirror *mirror = context;
+
+        (void)target;
+        context_room_signal(&mirror->context);
+}
+
+/* Nothing more is on its way to any target that works: then directories get their times. */
+static bool nothing_on_its_way(void *context)
+{
+        struct mirror *mirror = context;
+
+        if (!scheduler_is_idle(mirror->scheduler) || (atomic_load(&mirror->context.fill_all) && scan_is_running(mirror->scan)))
+                return false;
+        for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
+                if (target_takes_writes(target) && !target_is_drained(target))
+                        return false;
+        return true;
+}
+
+bool mirror_is_busy(struct mirror *mirror)
+{
+        if (!nothing_on_its_way(mirror))
+                return true;
+        for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
+                if (target_takes_writes(target) && directories_pending(target))
+                        return true;
+        return false;
+}
+
+void mirror_on_idle(struct mirror *mirror, void (*notify)(void *context), void *context)
+{
+        MUTEX_SCOPE(&mirror->lock);
+        mirror->idle_notify = notify;
+        mirror->idle_context = context;
+}
+
+static void on_scan_ended(void *context)
+{
+        struct mirror *mirror = context;
+        struct meta_record meta;
+
+        events_add(mirror->context.events, "scan-complete", NULL, 0, NULL);
+        if (setup_get_meta(mirror->context.db, &meta) == 0 && (meta.flags & META_FILL_ALL)) {
+                meta.flags &= ~(uint32_t)META_FILL_ALL; /* each name that lacks something is in the queue now */
+                (void)setup_put_meta(mirror->context.db, &meta); /* left set, it costs a scan */
+        }
+        scheduler_kick(mirror->scheduler);
+        context_room_signal(&mirror->context);
+}
+
+/* --- the watchdog --- */
+
+static void watch_target(struct mirror *mirror, struct target *target)
+{
+        uint64_t now = clock_now_ns();
+        bool hangs, recovers = false;
+
+        mutex_lock(&target->lock);
+        hangs = (target->writer_busy_since_ns && now > target->writer_busy_since_ns + WRITE_HANG_MS * 1000000ull) ||
+                (target->syncing_since_ns && now > target->syncing_since_ns + SYNC_HANG_MS * 1000000ull);
+        if (hangs && (target->state == TARGET_ONLINE || target->state == TARGET_BEHIND))
+                target->hung = true;
+        else if (!hangs && target->hung && target->state == TARGET_OFFLINE)
+                recovers = true;
+        if (target->state == TARGET_FULL && target->space_known &&
+            target->space.f_bavail * target->space.f_frsize > target->free_at_full + 2 * BUFPOOL_BLOCK_BYTES)
+                recovers = true;
+        hangs = hangs && target->hung && target->state != TARGET_OFFLINE;
+        if (recovers)
+                target->hung = false;
+        mutex_unlock(&target->lock);
+        if (hangs)
+                target_set_state(target, TARGET_OFFLINE, "it does not answer");
+        if (recovers) {
+                target_set_state(target, TARGET_BEHIND, "it answers again");
+                scheduler_kick(mirror->scheduler);
+        }
+}
+
+/* Looks after hung targets, and tells who waits for idleness: both need no haste, but idleness is told as soon as it comes. */
+static void *watchdog_main(void *argument)
+{
+        struct mirror *mirror = argument;
+        uint64_t next_tick_ns = clock_now_ns();
+
+        for (;;) {
+                uint64_t serial = context_room_serial(&mirror->context);
+                void (*notify)(void *context);
+                void *notify_context;
+                bool stopping;
+
+                mutex_lock(&mirror->lock);
+                stopping = mirror->stopping;
+                notify = mirror->idle_notify;
+                notify_context = mirror->idle_context;
+                mutex_unlock(&mirror->lock);
+                if (stopping)
+                        break;
+                if (clock_now_ns() >= next_tick_ns) {
+                        for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
+                                watch_target(mirror, target);
+                        next_tick_ns = clock_now_ns() + TICK_MS * 1000000ull;
+                }
+                if (nothing_on_its_way(mirror))
+                        for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
+                                if (directories_pending(target))
+                                        checkpoint_wake(target);
+                if (notify && !mirror_is_busy(mirror))
+                        notify(notify_context);
+                context_room_wait_until(&mirror->context, serial, next_tick_ns);
+        }
+        mutex_lock(&mirror->lock);
+        mirror->watchdog_ended = true;
+        condition_broadcast(&mirror->changed);
+        mutex_unlock(&mirror->lock);
+        return NULL;
+}
+
+/* --- lifecycle --- */
+
+static void set_up_context(struct mirror *mirror, const struct options *options)
+{
+        struct context *context = &mirror->context;
+        const struct setup *setup = &mirror->setup;
+
+        context->options = options;
+        context->db = setup->db;
+        context->source = setup->has_source ? &mirror->setup.source : NULL;
+        context->epoch = setup->meta.epoch;
+        context->chunk_bytes = setup->meta.chunk_bytes;
+        context->source_tag = (uint32_t)XXH3_64bits(setup->meta.source_identity, strlen(setup->meta.source_identity));
+        atomic_store(&context->fill_all, options->fill == FILL_ALL || (setup->meta.flags & META_FILL_ALL));
+        for (size_t i = 0; i < setup->target_count; i++) {
+                struct target *target = setup->targets[i];
+
+                context->targets[target->slot] = target;
+                context->target_mask |= 1ull << target->slot;
+                target->events = context->events;
+                target->changed = on_target_changed;
+                target->changed_context = mirror;
+        }
+        context->content_changed = on_content_changed;
+        context->submit = on_submit;
+        context->drifted = on_drifted;
+        context->work_found = on_work_found;
+        context->published = on_published;
+        context->callback_context = mirror;
+}
+
+/* The root is a node like any other, but nobody looks it up. */
+static int ensure_root(struct mirror *mirror)
+{
+        struct context *context = &mirror->context;
+        const struct root *root = context->source ? context->source : &mirror->setup.targets[0]->root;
+        struct node_record node = { .parent = VIEW_ROOT, .generation = 1, .source_limit = UINT64_MAX, .name_size = 1, .name = "." };
+        struct record_key key = record_key_node(VIEW_ROOT);
+        uint8_t buffer[RECORD_VALUE_BYTES];
+        struct statx stat;
+        size_t size;
+        int result = root_stat(root, "", &stat);
+
+        if (result < 0)
+                return result;
+        (void)view_node(mirror->view, VIEW_ROOT, &node); /* absent in a new state */
+        node.mode = stat.stx_mode;
+        node.uid = stat.stx_uid;
+        node.gid = stat.stx_gid;
+        node.nlink = stat.stx_nlink;
+        node.size = stat.stx_size;
+        node.mtime_ns = metadata_time_ns(&stat.stx_mtime);
+        node.ctime_ns = metadata_time_ns(&stat.stx_ctime);
+        node.atime_ns = metadata_time_ns(&stat.stx_atime);
+        node.flags |= context->source ? VIEW_NODE_SOURCE : 0;
+        result = record_encode_node(&node, buffer, sizeof(buffer), &size);
+        return result < 0 ? result : statedb_put(context->db, key.bytes, key.size, buffer, size);
+}
+
+static int make_services(struct mirror *mirror, const struct options *options)
+{
+        struct context *context = &mirror->context;
+        int result = events_new(&context->events);
+
+        if (result == 0)
+                result = bufpool_new(options->memory_bytes, BUFPOOL_BLOCK_BYTES, &context->bufpool);
+        if (result == 0)
+                result = limiter_new(options->limit_bytes_per_s, &context->limiter);
+        if (result == 0 && options->exclude.count > 0)
+                result = exclude_new(options->exclude.items, options->exclude.count, &context->exclude);
+        return result;
+}
+
+static int make_modules(struct mirror *mirror)
+{
+        int result = view_new(&mirror->context, mirror->setup.meta.next_id, &mirror->view);
+
+        if (result == 0)
+                result = ensure_root(mirror);
+        for (size_t i = 0; result == 0 && i < mirror->setup.target_count; i++) {
+                struct target *target = mirror->setup.targets[i];
+
+                if (mirror->setup.void_slots >> target->slot & 1) {
+                        log_warning("target %u is not as the state knows it: what it holds is compared", target->n);
+                        result = view_forget_slot(mirror->view, target->slot);
+                }
+        }
+        if (result == 0)
+                result = reconcile_new(mirror->view, &mirror->reconcile);
+        if (result == 0)
+                result = files_new(mirror->view, &mirror->files);
+        if (result == 0)
+                result = scheduler_new(mirror->files, &mirror->scheduler);
+        if (result == 0)
+                result = scan_new(mirror->reconcile, mirror->view, on_scan_ended, mirror, &mirror->scan);
+        return result;
+}
+
+int mirror_open(const struct options *options, void (*notice)(const char *line), struct error *error,
+                struct mirror **ret_mirror)
+{
+        struct mirror *mirror = calloc(1, sizeof(*mirror));
+        int result;
+
+        if (!mirror)
+                return error_set(error, -ENOMEM, "not enough memory");
+        mutex_init(&mirror->lock);
+        condition_init(&mirror->changed);
+        mutex_init(&mirror->context.room_lock);
+        condition_init(&mirror->context.room_changed);
+        progress_init(&mirror->context.progress);
+        mirror->owner = getuid();
+        steps_init();
+        result = setup_open(options, notice, error, &mirror->setup);
+        if (result == 0) {
+                result = make_services(mirror, options);
+                set_up_context(mirror, options);
+                if (result == 0)
+                        result = make_modules(mirror);
+                if (result < 0)
+                        (void)error_set(error, result, "cannot set up the mirror: %s", strerror(-result));
+        }
+        if (result < 0) {
+                mirror_free(mirror);
+                return result;
+        }
+        *ret_mirror = mirror;
+        return 0;
+}
+
+static unsigned choose_fillers(const struct mirror *mirror)
+{
+        const struct root *source = mirror->context.source;
+
+        if (mirror->context.options->jobs > 0)
+                return mirror->context.options->jobs;
+        return source && source->device.kind == DEVICE_SPINNING ? 1 : source && source->device.kind == DEVICE_NETWORK ? 4 : 2;
+}
+
+static int start_targets(struct mirror *mirror)
+{
+        uint64_t ceiling = mirror->context.options->memory_bytes / (2 * mirror->setup.target_count);
+        int result = 0;
+
+        for (size_t i = 0; i < mirror->setup.target_count && result == 0; i++) {
+                struct target *target = mirror->setup.targets[i];
+
+                part_sweep(mirror->view, target);
+                target_refresh_space(target);
+                result = target_start(target, ceiling);
+                if (result == 0)
+                        result = checkpoint_start(mirror->view, target, nothing_on_its_way, mirror);
+        }
+        return result;
+}
+
+int mirror_start(struct mirror *mirror, struct error *error)
+{
+        int result = mirror->context.source ? root_start(mirror->context.source, "cvv-meta-src", 4) : 0;
+
+        if (result == 0)
+                result = start_targets(mirror);
+        if (result == 0)
+                result = scheduler_start(mirror->scheduler, choose_fillers(mirror));
+        if (result == 0)
+                result = thread_start(&mirror->watchdog, "cvv-watchdog", watchdog_main, mirror);
+        mirror->watchdog_started = result == 0;
+        if (result == 0)
+                result = scan_start(mirror->scan);
+        if (result < 0)
+                return error_set(error, result, "cannot start: %s", strerror(-result));
+        events_add(mirror->context.events, "mounted", NULL, 0, NULL);
+        return 0;
+}
+
+int mirror_checkpoint(struct mirror *mirror, uint64_t deadline_ns)
+{
+        uint64_t tickets[TARGET_SLOTS];
+        int result = 0;
+
+        for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
+                tickets[target->slot] = checkpoint_request(target);
+        for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target)) {
+                int one = target_serves_reads(target) ? checkpoint_wait(target, tickets[target->slot], deadline_ns) : 0;
+
+                if (result == 0)
+                        result = one;
+        }
+        if (result == 0)
+                result = statedb_wait(mirror->context.db, statedb_request_commit(mirror->context.db), deadline_ns);
+        return result;
+}
+
+/* Ends the threads of one target: first its writer, then, when all that it wrote is synced, the checkpoints. */
+static bool stop_target(struct target *target, uint64_t deadline_ns)
+{
+        bool ended;
+
+        mutex_lock(&target->lock);
+        target->stopping = true;
+        condition_broadcast(&target->work);
+        while (target->writer_started && !target->writer_ended &&
+               condition_wait_until(&target->checkpoint, &target->lock, deadline_ns))
+                ;
+        condition_broadcast(&target->checkpoint);
+        while (target->checkpointer_started && !target->checkpointer_ended &&
+               condition_wait_until(&target->checkpoint, &target->lock, deadline_ns))
+                ;
+        ended = (!target->writer_started || target->writer_ended) &&
+                (!target->checkpointer_started || target->checkpointer_ended);
+        mutex_unlock(&target->lock);
+        if (!ended)
+                return false;
+        if (target->writer_started)
+                (void)pthread_join(target->writer, NULL); /* it has ended */
+        if (target->checkpointer_started)
+                (void)pthread_join(target->checkpointer, NULL);
+        target->writer_started = target->checkpointer_started = false;
+        return true;
+}
+
+static bool stop_watchdog(struct mirror *mirror, uint64_t deadline_ns)
+{
+        bool ended;
+
+        if (!mirror->watchdog_started)
+                return true;
+        mutex_lock(&mirror->lock);
+        mirror->stopping = true;
+        mirror->idle_notify = NULL;
+        mutex_unlock(&mirror->lock);
+        context_room_signal(&mirror->context);
+        mutex_lock(&mirror->lock);
+        while (!mirror->watchdog_ended && condition_wait_until(&mirror->changed, &mirror->lock, deadline_ns))
+                ;
+        ended = mirror->watchdog_ended;
+        mutex_unlock(&mirror->lock);
+        if (ended)
+                (void)pthread_join(mirror->watchdog, NULL); /* it has ended */
+        mirror->watchdog_started = !ended;
+        return ended;
+}
+
+/* Nothing is owed to the target: what cvv put there for itself goes, and the root keeps its times. */
+static bool clean_target(struct mirror *mirror, struct target *target)
+{
+        struct stat stat;
+        int result;
+
+        if (!target_serves_reads(target) || fstat(target->root.fd, &stat) < 0)
+                return false;
+        part_sweep(mirror->view, target);
+        result = target_remove_marker(target);
+        if (result < 0) {
+                if (result != -ENOTEMPTY && result != -EEXIST)
+                        log_warning("target %u: .cvv could not be removed: %s", target->n, strerror(-result));
+                return false;
+        }
+        (void)futimens(target->root.fd, (struct timespec[2]){ stat.st_atim, stat.st_mtim }); /* nice to have */
+        return true;
+}
+
+static bool target_is_owed(struct mirror *mirror, const struct target *target)
+{
+        struct progress_snapshot snapshot;
+
+        progress_snapshot(&mirror->context.progress, &snapshot);
+        return !snapshot.scan_complete || snapshot.targets[target->slot].owed_bytes > 0 || snapshot.files[CATEGORY_PENDING] > 0 ||
+               snapshot.files[CATEGORY_FAILED] > 0 || view_directories_owed(mirror->view) > 0;
+}
+
+static int finish_state(struct mirror *mirror)
+{
+        uint64_t removed = 0;
+        int result;
+
+        for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
+                if (!target_is_owed(mirror, target))
+                        removed |= 1ull << target->slot;
+        /* First the state learns that the markers go, then they go: a marker that stays is no harm, one that is missed is. */
+        result = setup_record_end(&mirror->setup, removed);
+        if (result < 0)
+                return result;
+        for (CONTEXT_EACH_TARGET(&mirror->context, removed, target))
+                (void)clean_target(mirror, target); /* said there */
+        return 0;
+}
+
+int mirror_stop(struct mirror *mirror, uint64_t deadline_ns)
+{
+        bool ended = true;
+        int result;
+
+        atomic_store(&mirror->context.stopping, true);
+        limiter_close(mirror->context.limiter);
+        bufpool_close(mirror->context.bufpool);
+        context_room_signal(&mirror->context);
+        ended = stop_watchdog(mirror, deadline_ns) && ended;
+        ended = scan_stop(mirror->scan, deadline_ns) && ended;
+        ended = scheduler_stop(mirror->scheduler, deadline_ns) && ended;
+        for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
+                ended = stop_target(target, deadline_ns) && ended;
+        for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
+                ended = root_stop(&target->root, deadline_ns) && ended;
+        if (mirror->context.source)
+                ended = root_stop(mirror->context.source, deadline_ns) && ended;
+        events_add(mirror->context.events, "unmounted", NULL, 0, NULL);
+        events_close(mirror->context.events);
+        if (ended) {
+                result = finish_state(mirror);
+        } else { /* nothing of a stuck target is touched: what is recorded is true */
+                result = setup_record_end(&mirror->setup, 0);
+        }
+        if (result < 0)
+                log_error("the state could not be written at the end: %s", strerror(-result));
+        return ended ? 0 : MIRROR_STUCK;
+}
+
+void mirror_free(struct mirror *mirror)
+{
+        if (!mirror)
+                return;
+        for (size_t i = 0; i < mirror->setup.target_count; i++)
+                directories_free(mirror->setup.targets[i]);
+        scan_free(mirror->scan);
+        scheduler_free(mirror->scheduler);
+        files_free(mirror->files);
+        reconcile_free(mirror->reconcile);
+        view_free(mirror->view);
+        setup_close(&mirror->setup);
+        exclude_free(mirror->context.exclude);
+        limiter_free(mirror->context.limiter);
+        bufpool_unref(mirror->context.bufpool);
+        events_unref(mirror->context.events);
+        progress_deinit(&mirror->context.progress);
+        condition_deinit(&mirror->context.room_changed);
+        mutex_deinit(&mirror->context.room_lock);
+        condition_deinit(&mirror->changed);
+        mutex_deinit(&mirror->lock);
+        free(mirror);
+}
+
+struct events *mirror_events(struct mirror *mirror)
+{
+        return mirror->context.events;
+}
+
+const struct options *mirror_options(struct mirror *mirror)
+{
+        return mirror->context.options;
+}
+
+uid_t mirror_owner(struct mirror *mirror)
+{
+        return mirror->owner;
+}
+
+void mirror_count_passthrough(struct mirror *mirror)
+{
+        progress_passthrough_opened(&mirror->context.progress);
+}

@@ -1,0 +1,16 @@
+/* What went less than well and is no failure of a device: metadata that a target cannot hold, conflicts. Counted and said as events;
+ * what concerns one file stands in its record (failed, conflict, last_error), and report_lists.h makes the lists from there.
+ */
+#ifndef CVV_CORE_PROBLEM_H
+#define CVV_CORE_PROBLEM_H
+
+#include "core/view.h"
+
+/* Counts what metadata_apply() could not keep on a target (its ret_lost). */
+void problem_lost(struct view *view, struct target *target, unsigned lost);
+/* Something else has the name of the node on the target: an event, and a line in the log. */
+void problem_conflict(struct view *view, uint64_t id, struct target *target);
+/* A summary such as "owner of 12 files, ACL of 3 files", or NULL where nothing was lost. The caller frees it. */
+char *problem_lost_text(const struct target *target);
+
+#endif

@@ -1,0 +1,356 @@
+#include "core/publish.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/cleanup.h"
+#include "core/directories.h"
+#include "core/io.h"
+#include "core/log.h"
+#include "core/part.h"
+#include "core/problem.h"
+#include "core/reconcile.h"
+#include "core/steps.h"
+
+enum { DIRECTORY_SYNCS_MAX = 16 }; /* above that one syncfs is cheaper */
+
+struct published_name {
+        struct file *file;  /* with a reference */
+        uint64_t generation;
+        uint64_t parent;
+        char *name;
+        bool skipped;       /* it was there and compared equal */
+};
+
+struct publish_batch {
+        struct view *view;
+        struct target *target;
+        struct published_name *names;
+        size_t count, capacity;
+        uint64_t *directories; /* ids of parents to sync, unsorted */
+        size_t directory_count, directory_capacity;
+};
+
+int publish_begin(struct view *view, struct target *target, struct publish_batch **ret_batch)
+{
+        struct publish_batch *batch = calloc(1, sizeof(*batch));
+
+        if (!batch)
+                return -ENOMEM;
+        batch->view = view;
+        batch->target = target;
+        *ret_batch = batch;
+        return 0;
+}
+
+static int note_directory(struct publish_batch *batch, uint64_t id)
+{
+        for (size_t i = batch->directory_count; i-- > 0 && batch->directory_count - i <= 8;)
+                if (batch->directories[i] == id)
+                        return 0; /* the recent ones; a double entry costs a sync, nothing else */
+        if (batch->directory_count == batch->directory_capacity) {
+                size_t capacity = batch->directory_capacity ? batch->directory_capacity * 2 : 32;
+                uint64_t *directories = reallocarray(batch->directories, capacity, sizeof(*directories));
+
+                if (!directories)
+                        return -ENOMEM;
+                batch->directories = directories;
+                batch->directory_capacity = capacity;
+        }
+        batch->directories[batch->directory_count++] = id;
+        return 0;
+}
+
+static int note_name(struct publish_batch *batch, struct file *file, uint64_t generation, uint64_t parent, const char *name,
+                     bool skipped)
+{
+        struct published_name *entry;
+
+        if (batch->count == batch->capacity) {
+                size_t capacity = batch->capacity ? batch->capacity * 2 : 32;
+                struct published_name *names = reallocarray(batch->names, capacity, sizeof(*names));
+
+                if (!names)
+                        return -ENOMEM;
+                batch->names = names;
+                batch->capacity = capacity;
+        }
+        entry = &batch->names[batch->count];
+        *entry = (struct published_name){ .generation = generation, .parent = parent, .name = strdup(name),
+                                          .skipped = skipped };
+        if (!entry->name)
+                return -ENOMEM;
+        entry->file = file_ref(file);
+        batch->count++;
+        return note_directory(batch, parent);
+}
+
+/* --- step 3 --- */
+
+/* Whether what has the final name may be replaced: the version that was published before, or the user said so. */
+static int may_replace(struct publish_batch *batch, struct file *file, const struct node_record *node, const char *path,
+                       bool *ret_replace, bool *ret_done)
+{
+        int verdict;
+        int result = part_judge(file, batch->target, node, path, &verdict);
+
+        if (result < 0)
+                return result;
+        *ret_replace = verdict == RECONCILE_AS_RECORDED || verdict == RECONCILE_REPLACE;
+        *ret_done = verdict == RECONCILE_OURS || verdict == RECONCILE_EQUAL || verdict == RECONCILE_CONFLICT;
+        return 0;
+}
+
+/* The directory that is to hold `path`, made where it is missing. A directory that is recorded may be gone after a power cut, as its
+ * record can be durable before itself: then it is made again. */
+static int open_parent(struct publish_batch *batch, uint64_t directory, const char *path, const char **ret_name)
+{
+        struct target *target = batch->target;
+        int result = directories_make(batch->view, target, directory, false);
+        int parent = result < 0 ? result : io_open_parent(target->root.fd, path, ret_name);
+
+        if (parent != -ENOENT)
+                return parent;
+        result = directories_make(batch->view, target, directory, true);
+        return result < 0 ? result : io_open_parent(target->root.fd, path, ret_name);
+}
+
+/* Gives the partial object the name `path`. 0, or positive: there is nothing to do; negative: the target's error. */
+static int rename_partial(struct publish_batch *batch, struct file *file, const struct node_record *node, const char *path)
+{
+        struct target *target = batch->target;
+        cleanup(fd_close) int parent = -1;
+        char partial[PART_NAME_BYTES];
+        const char *name;
+        bool replace = false, done = false;
+        int result;
+
+        parent = open_parent(batch, node->parent, path, &name);
+        if (parent < 0)
+                return parent;
+        part_name(view_context(batch->view), file->id, node->generation, partial);
+        steps_begin(STEP_RENAME);
+        result = io_rename_noreplace(target->partial_fd, partial, parent, name);
+        steps_end(STEP_RENAME);
+        if (result == -EEXIST) {
+                result = may_replace(batch, file, node, path, &replace, &done);
+                if (result == 0 && done) {
+                        (void)unlinkat(target->partial_fd, partial, 0); /* of no use any more; else the next sweep finds it */
+                        return PART_NOT_WANTED;
+                }
+                if (result == 0)
+                        result = !replace ? -EEXIST
+                                 : renameat(target->partial_fd, partial, parent, name) < 0 ? -errno : 0;
+        }
+        return result;
+}
+
+/* A further name of a file that is there under another one. */
+static int make_link(struct publish_batch *batch, struct file *file, const struct node_record *node, uint64_t parent_id,
+                     const char *name)
+{
+        struct target *target = batch->target;
+        cleanup(pointer_free) char *path = NULL, *first_path = NULL;
+        cleanup(fd_close) int parent = -1, first_parent = -1;
+        const char *last, *first_last;
+        struct stat stat, first_stat;
+        int result = view_join_path(batch->view, parent_id, name, &path);
+
+        if (result == 0)
+                result = view_join_path(batch->view, node->parent, node->name, &first_path);
+        if (result < 0)
+                return result;
+        parent = open_parent(batch, parent_id, path, &last);
+        first_parent = io_open_parent(target->root.fd, first_path, &first_last);
+        if (parent < 0 || first_parent < 0)
+                return parent < 0 ? parent : first_parent;
+        if (linkat(first_parent, first_last, parent, last, 0) == 0)
+                return 0;
+        if (errno != EEXIST)
+                return -errno;
+        if (fstatat(parent, last, &stat, AT_SYMLINK_NOFOLLOW) < 0 ||
+            fstatat(first_parent, first_last, &first_stat, AT_SYMLINK_NOFOLLOW) < 0)
+                return -errno;
+        if (stat.st_ino == first_stat.st_ino && stat.st_dev == first_stat.st_dev)
+                return 0; /* it was made before a crash */
+        result = reconcile_apply(batch->view, parent_id, name, target->slot, RECONCILE_CONFLICT);
+        if (result == 0)
+                problem_conflict(batch->view, file->id, target);
+        return result < 0 ? result : PART_NOT_WANTED;
+}
+
+struct name_visit {
+        struct publish_batch *batch;
+        struct file *file;
+        const struct node_record *node;
+        enum part_kind kind;
+        bool first;
+};
+
+static int publish_first(struct name_visit *visit, uint64_t parent, const char *name)
+{
+        struct publish_batch *batch = visit->batch;
+        cleanup(pointer_free) char *path = NULL;
+        int result;
+
+        if (visit->kind == PART_COMPARE) /* it has its name: only the finding is recorded */
+                return note_name(batch, visit->file, visit->node->generation, parent, name, true);
+        result = view_join_path(batch->view, parent, name, &path);
+        if (result == 0)
+                result = rename_partial(batch, visit->file, visit->node, path);
+        if (result == 0) {
+                directories_touch(batch->target, parent);
+                result = note_name(batch, visit->file, visit->node->generation, parent, name, false);
+        }
+        return result;
+}
+
+static int publish_name(void *context, uint64_t parent, const char *name)
+{
+        struct name_visit *visit = context;
+        struct publish_batch *batch = visit->batch;
+        struct name_record record;
+        bool first = visit->first, there;
+        int result;
+
+        visit->first = false;
+        if (view_name(batch->view, parent, name, &record) < 0)
+                return 0; /* deleted in the meantime */
+        there = record.published >> batch->target->slot & 1;
+        if (record.conflict >> batch->target->slot & 1)
+                return first ? PART_NOT_WANTED : 0;
+        if (first && !(there && visit->kind == PART_FINISHED))
+                return publish_first(visit, parent, name);
+        if (first || there)
+                return 0;
+        result = make_link(batch, visit->file, visit->node, parent, name);
+        if (result == 0) {
+                directories_touch(batch->target, parent);
+                result = note_name(batch, visit->file, visit->node->generation, parent, name, false);
+        }
+        return result < 0 ? result : 0;
+}
+
+void publish_add(struct publish_batch *batch, struct file *file)
+{
+        struct target *target = batch->target;
+        struct file_part *part = &file->parts[target->slot];
+        struct name_visit visit = { .batch = batch, .file = file, .first = true };
+        struct node_record node;
+        bool ready, metadata_set;
+        int result = view_node(batch->view, file->id, &node);
+
+        mutex_lock(&file->lock);
+        visit.kind = part->kind;
+        ready = file->generation == node.generation && (node.complete >> target->slot & 1) && !S_ISDIR(file->mode);
+        metadata_set = part->metadata_set || part->kind != PART_PARTIAL;
+        if (!S_ISREG(file->mode))
+                visit.kind = (node.partial >> target->slot & 1) ? PART_PARTIAL : PART_FINISHED;
+        mutex_unlock(&file->lock);
+        if (result == 0 && ready && !metadata_set) {
+                struct context *context = view_context(batch->view);
+
+                context->work_found(context->callback_context); /* it comes again with it: chunkmove_run_whole() */
+                return;
+        }
+        if (result == 0 && ready) {
+                visit.node = &node;
+                result = view_each_name(batch->view, file->id, &node, publish_name, &visit);
+        }
+        if (result < 0)
+                part_fail(file, target, result, "publish");
+}
+
+/* --- steps 4 and 5 --- */
+
+static int sync_directory(struct publish_batch *batch, uint64_t id)
+{
+        cleanup(pointer_free) char *path = NULL;
+        cleanup(fd_close) int fd = -1;
+        int result = view_path(batch->view, id, &path);
+
+        if (result < 0)
+                return result;
+        fd = io_open_beneath(batch->target->root.fd, path, O_RDONLY | O_DIRECTORY, 0);
+        return fd < 0 ? fd : io_sync_directory(fd);
+}
+
+static int sync_directories(struct publish_batch *batch)
+{
+        int result = 0;
+
+        steps_begin(STEP_DIRECTORY_SYNC);
+        if (batch->directory_count > DIRECTORY_SYNCS_MAX && batch->target->root.device.syncfs_works)
+                result = io_sync_filesystem(batch->target->root.fd);
+        else
+                for (size_t i = 0; i < batch->directory_count && result == 0; i++)
+                        result = sync_directory(batch, batch->directories[i]);
+        steps_end(STEP_DIRECTORY_SYNC);
+        /* The entry that left .cvv/partial need not be durable: were it back after a crash, the sweep at the next mount finds it. */
+        return result;
+}
+
+struct finish_change {
+        unsigned slot;
+        uint64_t generation;
+        bool skipped;
+};
+
+static bool change_finished(void *context, struct node_record *node, struct name_record *name)
+{
+        const struct finish_change *change = context;
+        uint64_t bit = 1ull << change->slot;
+
+        if (node->generation != change->generation)
+                return false;
+        name->published |= bit;
+        name->conflict &= ~bit;
+        node->complete |= bit;
+        node->partial &= ~bit;
+        node->failed &= ~bit;
+        node->conflict &= ~bit;
+        node->skipped = change->skipped ? node->skipped | bit : node->skipped & ~bit;
+        node->copied_size = node->size;
+        node->copied_mtime_ns = node->mtime_ns;
+        return true;
+}
+
+static void record_name(struct publish_batch *batch, const struct published_name *entry)
+{
+        struct finish_change change = { .slot = batch->target->slot, .generation = entry->generation, .skipped = entry->skipped };
+        struct file_part *part = &entry->file->parts[batch->target->slot];
+        int result = view_update_name(batch->view, entry->parent, entry->name, change_finished, &change);
+
+        if (result < 0) {
+                log_error("a published file could not be recorded: %s", strerror(-result));
+                return; /* the next mount recognises it */
+        }
+        mutex_lock(&entry->file->lock);
+        if (entry->file->generation == entry->generation)
+                part->kind = PART_FINISHED;
+        mutex_unlock(&entry->file->lock);
+}
+
+void publish_end(struct publish_batch *batch)
+{
+        struct context *context = view_context(batch->view);
+        int result = batch->directory_count > 0 ? sync_directories(batch) : 0;
+
+        if (result < 0)
+                (void)target_report(batch->target, result, "sync directory", NULL); /* not recorded: found again at the next mount */
+        for (size_t i = 0; i < batch->count; i++) {
+                if (result == 0) {
+                        record_name(batch, &batch->names[i]);
+                        context->published(context->callback_context, batch->names[i].file->id);
+                }
+                file_unref(batch->names[i].file);
+                free(batch->names[i].name);
+        }
+        free(batch->names);
+        free(batch->directories);
+        free(batch);
+}

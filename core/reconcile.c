@@ -1,0 +1,874 @@
+#include "core/reconcile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <xxhash.h>
+
+#include "core/cleanup.h"
+#include "core/io.h"
+#include "core/listing.h"
+#include "core/log.h"
+#include "core/metadata_rules.h"
+
+enum { FRESH_SLOTS = 65536 };
+#define FRESH_NS 1000000000u
+
+/* When names were last looked at: a lossy table, so that its memory is bounded; a lost entry costs one look. */
+struct fresh {
+        _Atomic uint64_t key, at_ns;
+};
+
+struct reconcile {
+        struct view *view;
+        struct context *context;
+        struct fresh fresh[FRESH_SLOTS];
+};
+
+int reconcile_new(struct view *view, struct reconcile **ret_reconcile)
+{
+        struct reconcile *reconcile = calloc(1, sizeof(*reconcile));
+
+        if (!reconcile)
+                return -ENOMEM;
+        reconcile->view = view;
+        reconcile->context = view_context(view);
+        *ret_reconcile = reconcile;
+        return 0;
+}
+
+void reconcile_free(struct reconcile *reconcile)
+{
+        free(reconcile);
+}
+
+static uint64_t fresh_key(uint64_t parent, const char *name)
+{
+        return XXH3_64bits_withSeed(name, strlen(name), parent) | 1;
+}
+
+static bool is_fresh(struct reconcile *reconcile, uint64_t key)
+{
+        struct fresh *fresh = &reconcile->fresh[key % FRESH_SLOTS];
+
+        return fresh->key == key && clock_now_ns() - fresh->at_ns < FRESH_NS;
+}
+
+static void set_fresh(struct reconcile *reconcile, uint64_t key)
+{
+        struct fresh *fresh = &reconcile->fresh[key % FRESH_SLOTS];
+
+        fresh->key = 0; /* a reader between the two stores sees neither pair half */
+        fresh->at_ns = clock_now_ns();
+        fresh->key = key;
+}
+
+/* --- judging what a target has --- */
+
+static bool same_version(uint64_t size, int64_t mtime_ns, const struct statx *stat, uint64_t granularity_ns)
+{
+        return stat->stx_size == size && metadata_mtime_equal(mtime_ns, metadata_time_ns(&stat->stx_mtime), granularity_ns);
+}
+
+static bool looks_equal(const struct node_record *node, const struct statx *stat, uint64_t granularity_ns)
+{
+        if (S_ISREG(node->mode) || S_ISLNK(node->mode))
+                return same_version(node->size, node->mtime_ns, stat, granularity_ns);
+        if (S_ISCHR(node->mode) || S_ISBLK(node->mode))
+                return makedev(stat->stx_rdev_major, stat->stx_rdev_minor) == node->rdev;
+        return true;
+}
+
+static enum reconcile_verdict judge_unpublished(const struct node_record *node, unsigned slot, const struct statx *stat,
+                                                enum existing existing, uint64_t granularity_ns)
+{
+        bool equal = looks_equal(node, stat, granularity_ns);
+
+        /* All chunks were present, only the name was missing: the crash came between the rename and its record. */
+        if (equal && (node->complete >> slot & 1))
+                return RECONCILE_OURS;
+        if (equal && (existing != EXISTING_VERIFY || !S_ISREG(node->mode)))
+                return RECONCILE_EQUAL;
+        if (existing == EXISTING_REPLACE)
+                return RECONCILE_REPLACE;
+        if (existing == EXISTING_VERIFY && S_ISREG(node->mode) && stat->stx_size == node->size)
+                return RECONCILE_COMPARE;
+        return RECONCILE_CONFLICT;
+}
+
+enum reconcile_verdict reconcile_judge(const struct node_record *node, const struct name_record *name, unsigned slot,
+                                       const struct statx *target_stat, enum existing existing, uint64_t granularity_ns)
+{
+        bool published = name->published >> slot & 1;
+
+        if (!target_stat)
+                return published || (name->conflict >> slot & 1) ? RECONCILE_LOST : RECONCILE_LACKING;
+        if ((target_stat->stx_mode & S_IFMT) != (node->mode & S_IFMT))
+                return RECONCILE_CONFLICT;
+        if (S_ISDIR(node->mode))
+                return published ? RECONCILE_AS_RECORDED : RECONCILE_EQUAL;
+        if (!published)
+                return judge_unpublished(node, slot, target_stat, existing, granularity_ns);
+        if (node->complete >> slot & 1)
+                return looks_equal(node, target_stat, granularity_ns) ? RECONCILE_AS_RECORDED : RECONCILE_CONFLICT;
+        if (!S_ISREG(node->mode) || same_version(node->copied_size, node->copied_mtime_ns, target_stat, granularity_ns))
+                return RECONCILE_AS_RECORDED; /* the version before, cvv's own */
+        return looks_equal(node, target_stat, granularity_ns) ? RECONCILE_EQUAL : RECONCILE_CONFLICT;
+}
+
+struct verdict_change {
+        unsigned slot;
+        enum reconcile_verdict verdict;
+};
+
+static void set_finished(struct node_record *node, struct name_record *name, uint64_t bit, bool skipped)
+{
+        name->published |= bit;
+        name->conflict &= ~bit;
+        node->conflict &= ~bit;
+        node->failed &= ~bit;
+        node->complete |= bit;
+        node->partial &= ~bit;
+        node->skipped = skipped ? node->skipped | bit : node->skipped & ~bit;
+        if (S_ISREG(node->mode)) {
+                node->copied_size = node->size;
+                node->copied_mtime_ns = node->mtime_ns;
+        }
+}
+
+static bool change_verdict(void *context, struct node_record *node, struct name_record *name)
+{
+        const struct verdict_change *change = context;
+        uint64_t bit = 1ull << change->slot;
+
+        switch (change->verdict) {
+        case RECONCILE_LACKING:
+        case RECONCILE_COMPARE:
+        case RECONCILE_REPLACE:
+        case RECONCILE_AS_RECORDED:
+                if (!((name->conflict | node->conflict) & bit))
+                        return false;
+                name->conflict &= ~bit;
+                node->conflict &= ~bit;
+                return true;
+        case RECONCILE_EQUAL:
+                set_finished(node, name, bit, true);
+                return true;
+        case RECONCILE_OURS:
+                set_finished(node, name, bit, false);
+                return true;
+        case RECONCILE_LOST:
+                name->published &= ~bit;
+                name->conflict &= ~bit;
+                node->conflict &= ~bit;
+                node->skipped &= ~bit;
+                if (node->nlink <= 1 || !(node->flags & VIEW_NODE_LINKS))
+                        node->complete &= ~bit;
+                return true;
+        case RECONCILE_CONFLICT:
+                if (name->conflict & bit)
+                        return false;
+                name->conflict |= bit;
+                node->conflict |= bit;
+                return true;
+        }
+        return false;
+}
+
+int reconcile_apply(struct view *view, uint64_t parent, const char *name, unsigned slot, enum reconcile_verdict verdict)
+{
+        struct verdict_change change = { .slot = slot, .verdict = verdict };
+
+        return view_update_name(view, parent, name, change_verdict, &change);
+}
+
+uint64_t reconcile_granularity_ns(const struct context *context, const struct target *target)
+{
+        uint64_t ours = context->source ? context->source->device.mtime_granularity_ns : 1;
+        uint64_t theirs = target->root.device.mtime_granularity_ns;
+
+        return ours > theirs ? ours : theirs;
+}
+
+/* --- names of the source --- */
+
+static void fill_attributes(struct node_record *node, const struct statx *stat)
+{
+        node->mode = stat->stx_mode;
+        node->uid = stat->stx_uid;
+        node->gid = stat->stx_gid;
+        node->nlink = stat->stx_nlink;
+        node->size = stat->stx_size;
+        node->blocks = stat->stx_blocks;
+        node->rdev = makedev(stat->stx_rdev_major, stat->stx_rdev_minor);
+        node->mtime_ns = metadata_time_ns(&stat->stx_mtime);
+        node->ctime_ns = metadata_time_ns(&stat->stx_ctime);
+        node->atime_ns = metadata_time_ns(&stat->stx_atime);
+        node->btime_ns = stat->stx_mask & STATX_BTIME ? metadata_time_ns(&stat->stx_btime) : 0;
+}
+
+struct source_change {
+        const struct statx *stat;
+        bool content_changed;
+        uint64_t id;
+};
+
+/* As far as size, mtime and ctime tell. ctime alone counts only while something is half done: a chmod afterwards changes no
+ * byte, but in the middle of a copy nobody knows what happened between two chunks. */
+static bool content_differs(const struct node_record *node, const struct statx *stat)
+{
+        if ((node->mode & S_IFMT) != (stat->stx_mode & S_IFMT))
+                return true;
+        if (S_ISDIR(node->mode))
+                return false;
+        if (node->size != stat->stx_size || node->mtime_ns != metadata_time_ns(&stat->stx_mtime))
+                return true;
+        return S_ISREG(node->mode) && node->partial != 0 && node->ctime_ns != metadata_time_ns(&stat->stx_ctime);
+}
+
+static bool change_source(void *context, struct node_record *node, struct name_record *name)
+{
+        struct source_change *change = context;
+        struct node_record before = *node;
+        bool was_source = name->flags & VIEW_NAME_SOURCE;
+
+        change->id = name->id;
+        if (was_source && content_differs(node, change->stat)) {
+                change->content_changed = true;
+                if (node->complete | node->partial)
+                        node->flags |= VIEW_NODE_DRIFTED;
+                node->generation++;
+                node->complete = node->verified = node->skipped = node->partial = node->failed = 0;
+                node->has_hash = false;
+                memset(&node->digests, 0, sizeof(node->digests));
+        }
+        if (!was_source) { /* targets alone had it until now: what they have is judged like any other existing file */
+                name->published = 0;
+                node->complete = node->skipped = 0;
+        }
+        fill_attributes(node, change->stat);
+        node->source_ino = change->stat->stx_ino;
+        node->flags |= VIEW_NODE_SOURCE;
+        node->flags &= ~(uint32_t)VIEW_NODE_MISSING;
+        name->flags |= VIEW_NAME_SOURCE;
+        name->flags &= ~(uint32_t)VIEW_NAME_TARGET;
+        name->mode_type = node->mode & S_IFMT;
+        return change->content_changed || !was_source || memcmp(&before, node, sizeof(before)) != 0;
+}
+
+static int known_link(struct reconcile *reconcile, const struct statx *stat, uint64_t *ret_id)
+{
+        const struct root *source = reconcile->context->source;
+        struct inode_record inode;
+        struct node_record node;
+        int result;
+
+        if (!S_ISREG(stat->stx_mode) || stat->stx_nlink < 2 ||
+            makedev(stat->stx_dev_major, stat->stx_dev_minor) != source->device.st_dev)
+                return -ENOENT;
+        result = view_inode(reconcile->view, stat->stx_ino, &inode);
+        if (result < 0)
+                return result;
+        if (inode.epoch != reconcile->context->epoch && !source->device.stable_inodes)
+                return -ENOENT;
+        result = view_node(reconcile->view, inode.id, &node);
+        if (result < 0)
+                return result;
+        if (node.source_ino != stat->stx_ino || node.size != stat->stx_size || !S_ISREG(node.mode))
+                return -ENOENT;
+        *ret_id = inode.id;
+        return 0;
+}
+
+/* Records a name of the source that was not known. */
+static int add_source_name(struct reconcile *reconcile, uint64_t parent, const char *name, const struct statx *stat,
+                           bool excluded, uint64_t *ret_id)
+{
+        struct name_record name_record = { .flags = VIEW_NAME_SOURCE | (excluded ? VIEW_NAME_EXCLUDED : 0),
+                                           .mode_type = stat->stx_mode & S_IFMT };
+        struct node_record node = { .parent = parent, .generation = 1, .source_limit = UINT64_MAX };
+        int result;
+
+        if (known_link(reconcile, stat, &name_record.id) == 0) {
+                *ret_id = name_record.id;
+                return view_add(reconcile->view, parent, name, &name_record, NULL);
+        }
+        name_record.id = view_new_id(reconcile->view);
+        fill_attributes(&node, stat);
+        node.source_ino = stat->stx_ino;
+        node.flags = VIEW_NODE_SOURCE;
+        node.name_size = (uint16_t)strlen(name);
+        memcpy(node.name, name, node.name_size);
+        result = view_add(reconcile->view, parent, name, &name_record, &node);
+        if (result == 0 && S_ISREG(stat->stx_mode) && stat->stx_nlink > 1)
+                result = view_put_inode(reconcile->view, stat->stx_ino, name_record.id);
+        *ret_id = name_record.id;
+        return result;
+}
+
+static bool is_excluded(struct reconcile *reconcile, uint64_t parent, const char *name, bool directory)
+{
+        cleanup(pointer_free) char *path = NULL;
+
+        if (parent == VIEW_ROOT && strcmp(name, ".cvv") == 0)
+                return true;
+        if (!reconcile->context->exclude || view_join_path(reconcile->view, parent, name, &path) < 0)
+                return false;
+        return exclude_match(reconcile->context->exclude, path, directory);
+}
+
+/* A name that the source has: its record is made or brought up to date. -ENOENT where it is excluded. */
+static int take_source_name(struct reconcile *reconcile, uint64_t parent, const char *name, const struct statx *stat,
+                            uint64_t *ret_id)
+{
+        struct context *context = reconcile->context;
+        struct source_change change = { .stat = stat };
+        bool excluded = is_excluded(reconcile, parent, name, S_ISDIR(stat->stx_mode));
+        int result = view_update_name(reconcile->view, parent, name, change_source, &change);
+
+        if (result == -ENOENT)
+                result = add_source_name(reconcile, parent, name, stat, excluded, &change.id);
+        if (result < 0)
+                return result;
+        if (change.content_changed && context->content_changed)
+                context->content_changed(context->callback_context, change.id);
+        (void)view_count(reconcile->view, parent, name); /* a damaged record is met again by whoever uses it */
+        if (excluded)
+                return -ENOENT;
+        *ret_id = change.id;
+        return 0;
+}
+
+static bool change_vanished(void *context, struct node_record *node, struct name_record *name)
+{
+        uint64_t all = *(const uint64_t *)context;
+
+        if (!(name->flags & VIEW_NAME_SOURCE) || (node->flags & VIEW_NODE_MISSING))
+                return false;
+        if ((node->complete & name->published & all) == all && all != 0)
+                return false; /* every target has it: it may go */
+        node->flags |= VIEW_NODE_MISSING;
+        return true;
+}
+
+/* A recorded name that the source has no more. Nothing of it copied and not yet counted in this mount: it is forgotten. */
+static int vanish_source_name(struct reconcile *reconcile, uint64_t parent, const char *name)
+{
+        struct context *context = reconcile->context;
+        struct name_record record;
+        struct node_record node;
+        int result = view_name(reconcile->view, parent, name, &record);
+
+        if (result < 0 || !(record.flags & VIEW_NAME_SOURCE))
+                return 0;
+        result = view_node(reconcile->view, record.id, &node);
+        if (result < 0)
+                return result;
+        if (record.published == 0 && node.partial == 0 && node.complete == 0 && node.epoch != context->epoch)
+                return view_remove(reconcile->view, parent, name);
+        (void)view_count(reconcile->view, parent, name); /* as above */
+        return view_update_name(reconcile->view, parent, name, change_vanished, &context->target_mask);
+}
+
+/* --- names that only targets have --- */
+
+struct target_change {
+        unsigned slot;
+        const struct statx *stat;
+};
+
+static bool change_target_only(void *context, struct node_record *node, struct name_record *name)
+{
+        const struct target_change *change = context;
+        uint64_t bit = 1ull << change->slot;
+
+        if (!(name->flags & VIEW_NAME_TARGET))
+                return false;
+        if ((node->complete & bit & name->published) && looks_equal(node, change->stat, 1))
+                return false;
+        if ((node->complete & ~bit) == 0) { /* it is the only one that shows it, so it says how it looks */
+                fill_attributes(node, change->stat);
+                name->mode_type = node->mode & S_IFMT;
+        } else if ((node->mode & S_IFMT) != (change->stat->stx_mode & S_IFMT) || !looks_equal(node, change->stat, 1)) {
+                node->complete &= ~bit; /* others have another version, which came first: that one is shown */
+                name->published &= ~bit;
+                return true;
+        }
+        node->complete |= bit;
+        name->published |= bit;
+        return true;
+}
+
+static int take_target_name(struct reconcile *reconcile, uint64_t parent, const char *name, unsigned slot,
+                            const struct statx *stat, uint64_t *ret_id)
+{
+        struct target_change change = { .slot = slot, .stat = stat };
+        struct name_record record = { .flags = VIEW_NAME_TARGET, .mode_type = stat->stx_mode & S_IFMT,
+                                      .published = 1ull << slot };
+        struct node_record node = { .parent = parent, .generation = 1, .source_limit = 0, .complete = 1ull << slot };
+        int result;
+
+        if (parent == VIEW_ROOT && strcmp(name, ".cvv") == 0)
+                return -ENOENT;
+        result = view_update_name(reconcile->view, parent, name, change_target_only, &change);
+        if (result == 0) {
+                result = view_name(reconcile->view, parent, name, &record);
+                if (result == 0)
+                        *ret_id = record.id;
+                return result;
+        }
+        if (result != -ENOENT)
+                return result;
+        record.id = *ret_id = view_new_id(reconcile->view);
+        fill_attributes(&node, stat);
+        node.name_size = (uint16_t)strlen(name);
+        memcpy(node.name, name, node.name_size);
+        return view_add(reconcile->view, parent, name, &record, &node);
+}
+
+/* --- one name --- */
+
+/* The source's root itself is gone (its directory was removed): what it lacks now says nothing. */
+static bool source_is_gone(struct context *context)
+{
+        struct stat stat;
+
+        if (!context->source)
+                return false;
+        if (atomic_load(&context->source_absent))
+                return true;
+        if (fstat(context->source->fd, &stat) == 0 && stat.st_nlink > 0)
+                return false;
+        atomic_store(&context->source_absent, true);
+        log_error("the source %s is gone", context->source->path);
+        if (context->events)
+                events_add(context->events, "source-absent", NULL, 0, NULL);
+        return true;
+}
+
+/* The first target that has the name, in the order of the targets. */
+static int ask_targets(struct reconcile *reconcile, uint64_t parent, const char *name, const char *path, uint64_t *ret_id)
+{
+        struct context *context = reconcile->context;
+        int result = -ENOENT;
+
+        for (CONTEXT_EACH_TARGET(context, context->target_mask, target)) {
+                struct statx stat;
+                int answer;
+
+                if (!target_serves_reads(target))
+                        continue;
+                answer = root_call_stat(&target->root, path, &stat);
+                if (answer == 0)
+                        return take_target_name(reconcile, parent, name, target->slot, &stat, ret_id);
+                if (answer != -ENOENT && answer != -ENOTDIR)
+                        result = -EIO; /* nobody knows whether it has the name */
+        }
+        return result;
+}
+
+/* A name that is recorded as a target's alone, and that no target has now, was deleted there. */
+static void forget_target_name(struct reconcile *reconcile, uint64_t parent, const char *name)
+{
+        struct name_record record;
+
+        if (view_name(reconcile->view, parent, name, &record) == 0 && (record.flags & VIEW_NAME_TARGET))
+                (void)view_remove(reconcile->view, parent, name); /* a damaged record stays: it harms nobody */
+}
+
+static int reconcile_name(struct reconcile *reconcile, uint64_t parent, const char *name, uint64_t *ret_id)
+{
+        struct context *context = reconcile->context;
+        cleanup(pointer_free) char *path = NULL, *source_parent = NULL, *source_path = NULL;
+        struct statx stat;
+        int result = view_join_path(reconcile->view, parent, name, &path);
+
+        if (result < 0)
+                return result;
+        if (context->source) {
+                if (source_is_gone(context))
+                        return -EIO;
+                result = view_source_path(reconcile->view, parent, &source_parent);
+                if (result < 0)
+                        return result;
+                if (asprintf(&source_path, "%s%s%s", source_parent, *source_parent ? "/" : "", name) < 0)
+                        return -ENOMEM;
+                result = root_stat(context->source, source_path, &stat);
+                if (result == 0)
+                        return take_source_name(reconcile, parent, name, &stat, ret_id);
+                if (result != -ENOENT && result != -ENOTDIR && result != -ELOOP && result != -ENAMETOOLONG)
+                        return result;
+                if (source_is_gone(context))
+                        return -EIO;
+                (void)vanish_source_name(reconcile, parent, name); /* best effort: the scan repeats it */
+        }
+        if (parent == VIEW_ROOT && strcmp(name, ".cvv") == 0)
+                return -ENOENT;
+        result = ask_targets(reconcile, parent, name, path, ret_id);
+        if (result == -ENOENT)
+                forget_target_name(reconcile, parent, name);
+        return result;
+}
+
+/* --- whole directories --- */
+
+/* Judges what one target has under the names of a batch. */
+static void judge_batch(struct reconcile *reconcile, struct target *target, uint64_t directory, const char *path,
+                        const struct listing *batch)
+{
+        struct context *context = reconcile->context;
+        enum existing existing = options_existing(context->options);
+        uint64_t granularity_ns = reconcile_granularity_ns(context, target);
+        cleanup(listing_deinit) struct listing there = { 0 };
+        char *names[LISTING_BATCH];
+        int result;
+
+        for (size_t i = 0; i < batch->count; i++)
+                names[i] = batch->entries[i].name;
+        result = listing_call_stat(&target->root, path, names, batch->count, &there);
+        if (result < 0 && result != -ENOENT)
+                return; /* it cannot be asked now: what it has is found out when something is brought there */
+        for (size_t i = 0; i < batch->count; i++) {
+                const struct listing_entry *entry = result == 0 ? &there.entries[i] : NULL;
+                const struct statx *stat = entry && entry->error == 0 ? &entry->stat : NULL;
+                struct name_record name;
+                struct node_record node;
+
+                if (entry && entry->error != 0 && entry->error != -ENOENT)
+                        continue;
+                if (view_name(reconcile->view, directory, names[i], &name) < 0 ||
+                    view_node(reconcile->view, name.id, &node) < 0)
+                        continue;
+                (void)reconcile_apply(reconcile->view, directory, names[i], target->slot,
+                                      reconcile_judge(&node, &name, target->slot, stat, existing, granularity_ns));
+        }
+}
+
+struct seen {
+        uint64_t *hashes;
+        size_t count, capacity;
+};
+
+static int seen_add(struct seen *seen, const char *name)
+{
+        if (seen->count == seen->capacity) {
+                size_t capacity = seen->capacity ? seen->capacity * 2 : 256;
+                uint64_t *hashes = reallocarray(seen->hashes, capacity, sizeof(*hashes));
+
+                if (!hashes)
+                        return -ENOMEM;
+                seen->hashes = hashes;
+                seen->capacity = capacity;
+        }
+        seen->hashes[seen->count++] = fresh_key(0, name);
+        return 0;
+}
+
+static int compare_hashes(const void *a, const void *b)
+{
+        uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+
+        return left < right ? -1 : left > right;
+}
+
+static void seen_deinit(struct seen *seen)
+{
+        free(seen->hashes);
+}
+
+static int take_batch(struct reconcile *reconcile, uint64_t directory, const struct listing *batch, struct seen *seen)
+{
+        for (size_t i = 0; i < batch->count; i++) {
+                const struct listing_entry *entry = &batch->entries[i];
+                uint64_t id;
+                int result = seen_add(seen, entry->name);
+
+                if (result < 0)
+                        return result;
+                if (entry->error != 0)
+                        continue; /* it vanished in between, or cannot be looked at: the records stand */
+                result = take_source_name(reconcile, directory, entry->name, &entry->stat, &id);
+                if (result < 0 && result != -ENOENT)
+                        return result;
+                set_fresh(reconcile, fresh_key(directory, entry->name));
+        }
+        return 0;
+}
+
+static int load_from_source(struct reconcile *reconcile, uint64_t directory, const char *path, struct seen *seen)
+{
+        struct context *context = reconcile->context;
+        cleanup(pointer_free) char *source_path = NULL;
+        cleanup(fd_close) int fd = -1;
+        uint64_t asked = 0;
+        struct listing batch = { 0 };
+        int result = view_source_path(reconcile->view, directory, &source_path);
+
+        if (result < 0)
+                return result;
+        fd = io_open_beneath(context->source->fd, source_path, O_RDONLY | O_DIRECTORY, 0);
+        if (fd < 0)
+                return fd;
+        for (CONTEXT_EACH_TARGET(context, context->target_mask, target)) {
+                struct statx stat;
+
+                if (!target_serves_reads(target))
+                        continue;
+                result = root_call_stat(&target->root, path, &stat);
+                if (result == 0 || result == -ENOENT)
+                        asked |= 1ull << target->slot;
+        }
+        do {
+                cleanup(listing_deinit) struct listing current = { 0 };
+
+                statedb_throttle(context->db);
+                result = listing_read(fd, batch.cookie, &current);
+                if (result == 0)
+                        result = take_batch(reconcile, directory, &current, seen);
+                for (CONTEXT_EACH_TARGET(context, asked, target))
+                        if (result == 0)
+                                judge_batch(reconcile, target, directory, path, &current);
+                batch.cookie = current.cookie;
+                batch.end = current.end;
+        } while (result == 0 && !batch.end);
+        return result;
+}
+
+/* Adds what only this target has to the records. */
+static void load_from_target(struct reconcile *reconcile, struct target *target, uint64_t directory, const char *path)
+{
+        int64_t cookie = 0;
+        bool end = false;
+
+        while (!end) {
+                cleanup(listing_deinit) struct listing batch = { 0 };
+
+                if (listing_call_read(&target->root, path, cookie, &batch) < 0)
+                        return; /* it has no such directory, or cannot be asked now */
+                for (size_t i = 0; i < batch.count; i++) {
+                        const struct listing_entry *entry = &batch.entries[i];
+                        struct name_record name;
+                        uint64_t id;
+
+                        if (entry->error != 0)
+                                continue;
+                        if (view_name(reconcile->view, directory, entry->name, &name) == 0 &&
+                            !(name.flags & VIEW_NAME_TARGET))
+                                continue;
+                        (void)take_target_name(reconcile, directory, entry->name, target->slot, &entry->stat, &id);
+                }
+                cookie = batch.cookie;
+                end = batch.end;
+        }
+}
+
+struct vanish_walk {
+        struct reconcile *reconcile;
+        const struct seen *seen;
+        uint64_t directory;
+        char **names;
+        size_t count;
+};
+
+static bool collect_unseen(void *context, const char *name, const struct name_record *record)
+{
+        struct vanish_walk *walk = context;
+        uint64_t hash = fresh_key(0, name);
+
+        if (!(record->flags & VIEW_NAME_SOURCE) ||
+            (walk->seen->count > 0 &&
+             bsearch(&hash, walk->seen->hashes, walk->seen->count, sizeof(hash), compare_hashes)))
+                return true;
+        walk->names[walk->count] = strdup(name);
+        if (walk->names[walk->count])
+                walk->count++;
+        return walk->count < LISTING_BATCH;
+}
+
+/* Recorded names that the listing did not show are gone. */
+static void vanish_unseen(struct reconcile *reconcile, uint64_t directory, struct seen *seen)
+{
+        char *names[LISTING_BATCH];
+        struct vanish_walk walk = { .reconcile = reconcile, .seen = seen, .directory = directory, .names = names };
+
+        if (seen->count > 0)
+                qsort(seen->hashes, seen->count, sizeof(*seen->hashes), compare_hashes);
+        (void)view_list(reconcile->view, directory, NULL, collect_unseen, &walk); /* what cannot be read is met again */
+        for (size_t i = 0; i < walk.count; i++) {
+                (void)vanish_source_name(reconcile, directory, walk.names[i]); /* the next scan repeats it */
+                free(walk.names[i]);
+        }
+}
+
+static bool change_loaded(void *context, struct node_record *node)
+{
+        uint64_t epoch = *(const uint64_t *)context;
+
+        if ((node->flags & VIEW_NODE_LOADED) && node->load_epoch == epoch)
+                return false;
+        node->flags |= VIEW_NODE_LOADED;
+        node->load_epoch = epoch;
+        return true;
+}
+
+int reconcile_directory(struct reconcile *reconcile, uint64_t directory)
+{
+        struct context *context = reconcile->context;
+        cleanup(pointer_free) char *path = NULL;
+        cleanup(seen_deinit) struct seen seen = { 0 };
+        bool from_source = false;
+        struct node_record node;
+        int result = view_path(reconcile->view, directory, &path);
+
+        if (result == 0)
+                result = view_node(reconcile->view, directory, &node);
+        if (result < 0)
+                return result;
+        if (context->source && (directory == VIEW_ROOT || (node.flags & VIEW_NODE_SOURCE))) {
+                if (source_is_gone(context))
+                        return -EIO;
+                result = load_from_source(reconcile, directory, path, &seen);
+                if (result < 0 && result != -ENOENT && result != -ENOTDIR)
+                        return result;
+                if (result < 0 && source_is_gone(context))
+                        return -EIO;
+                from_source = true;
+        }
+        for (CONTEXT_EACH_TARGET(context, context->target_mask, target))
+                if (target_serves_reads(target))
+                        load_from_target(reconcile, target, directory, path);
+        if (from_source)
+                vanish_unseen(reconcile, directory, &seen);
+        set_fresh(reconcile, fresh_key(directory, "."));
+        return view_update(reconcile->view, directory, change_loaded, &context->epoch);
+}
+
+/* --- for callers that must not wait for a device for long --- */
+
+struct reconcile_job {
+        struct devio_job base;
+        struct reconcile *reconcile;
+        uint64_t parent; /* or the directory itself */
+        char *name;      /* NULL: the whole directory */
+        uint64_t id;
+};
+
+static void job_free(struct devio_job *base)
+{
+        struct reconcile_job *job = (struct reconcile_job *)base;
+
+        free(job->name);
+        free(job);
+}
+
+static int job_run(struct devio_job *base)
+{
+        struct reconcile_job *job = (struct reconcile_job *)base;
+
+        if (job->name)
+                return reconcile_name(job->reconcile, job->parent, job->name, &job->id);
+        return reconcile_directory(job->reconcile, job->parent);
+}
+
+static int call(struct reconcile *reconcile, uint64_t parent, const char *name, uint64_t *ret_id)
+{
+        struct context *context = reconcile->context;
+        struct reconcile_job *job;
+        int result;
+
+        if (!context->source)
+                return name ? reconcile_name(reconcile, parent, name, ret_id) : reconcile_directory(reconcile, parent);
+        job = calloc(1, sizeof(*job));
+        if (!job)
+                return -ENOMEM;
+        atomic_init(&job->base.references, 1);
+        job->base.run = job_run;
+        job->base.free = job_free;
+        job->reconcile = reconcile;
+        job->parent = parent;
+        job->name = name ? strdup(name) : NULL;
+        result = name && !job->name ? -ENOMEM : devio_call(context->source->io, &job->base, DEVIO_TIMEOUT_NS);
+        if (result == 0 && ret_id)
+                *ret_id = job->id;
+        devio_job_unref(&job->base);
+        return result;
+}
+
+int reconcile_lookup(struct reconcile *reconcile, uint64_t parent, const char *name, uint64_t *ret_id)
+{
+        uint64_t key = fresh_key(parent, name);
+        struct name_record record;
+        struct node_record directory;
+        bool known = view_name(reconcile->view, parent, name, &record) == 0;
+        int result;
+
+        if (known && is_fresh(reconcile, key)) {
+                *ret_id = record.id;
+                return 0;
+        }
+        result = call(reconcile, parent, name, ret_id);
+        if (result == 0 || result == -ENOENT) {
+                if (result == 0)
+                        set_fresh(reconcile, key);
+                return result;
+        }
+        if (known) { /* the device does not answer: what is recorded holds */
+                *ret_id = record.id;
+                return 0;
+        }
+        if (view_node(reconcile->view, parent, &directory) == 0 && (directory.flags & VIEW_NODE_LOADED))
+                return -ENOENT;
+        return result == -ENOMEM ? result : -EIO;
+}
+
+int reconcile_load(struct reconcile *reconcile, uint64_t directory)
+{
+        struct node_record node;
+        bool loaded;
+        int result = view_node(reconcile->view, directory, &node);
+
+        if (result < 0)
+                return result;
+        loaded = node.flags & VIEW_NODE_LOADED;
+        if (loaded && is_fresh(reconcile, fresh_key(directory, ".")))
+                return 0;
+        result = call(reconcile, directory, NULL, NULL);
+        if (result == 0 || loaded)
+                return 0;
+        return result == -ENOMEM || result == -EACCES ? result : -EIO;
+}
+
+int reconcile_refresh(struct reconcile *reconcile, uint64_t id, struct node_record *ret_node)
+{
+        char name[VIEW_NAME_MAX + 1];
+        uint64_t found;
+        int result = view_node(reconcile->view, id, ret_node);
+
+        if (result < 0 || id == VIEW_ROOT)
+                return result;
+        memcpy(name, ret_node->name, ret_node->name_size);
+        name[ret_node->name_size] = '\0';
+        if (is_fresh(reconcile, fresh_key(ret_node->parent, name)))
+                return 0;
+        result = reconcile_lookup(reconcile, ret_node->parent, name, &found);
+        if (result == -ENOENT)
+                return -ESTALE;
+        return view_node(reconcile->view, id, ret_node);
+}
+
+int reconcile_renew(struct reconcile *reconcile, uint64_t id)
+{
+        char name[VIEW_NAME_MAX + 1];
+        struct node_record node;
+        uint64_t found;
+        int result = view_node(reconcile->view, id, &node);
+
+        if (result < 0 || id == VIEW_ROOT)
+                return result;
+        memcpy(name, node.name, node.name_size);
+        name[node.name_size] = '\0';
+        return call(reconcile, node.parent, name, &found);
+}

@@ -1,0 +1,233 @@
+#include "core/scan.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/cleanup.h"
+#include "core/log.h"
+
+struct scan {
+        struct reconcile *reconcile;
+        struct view *view;
+        struct context *context;
+        void (*ended)(void *context);
+        void *callback_context;
+        pthread_t thread;
+        bool started;
+        atomic_bool stopping;
+        struct mutex lock; /* guards all below */
+        struct condition changed;
+        bool wanted, running, thread_ended;
+};
+
+/* The directories that are still to be visited. */
+struct stack {
+        uint64_t *ids;
+        size_t count, capacity;
+        int error;
+};
+
+static void push(struct stack *stack, uint64_t id)
+{
+        if (stack->count == stack->capacity) {
+                size_t capacity = stack->capacity ? stack->capacity * 2 : 256;
+                uint64_t *ids = reallocarray(stack->ids, capacity, sizeof(*ids));
+
+                if (!ids) {
+                        stack->error = -ENOMEM;
+                        return;
+                }
+                stack->ids = ids;
+                stack->capacity = capacity;
+        }
+        stack->ids[stack->count++] = id;
+}
+
+struct visit {
+        struct view *view;
+        struct stack *stack;
+        uint8_t priority; /* queue what is lacking; 0: nothing */
+        int error;
+};
+
+static bool visit_name(void *context, const char *name, const struct name_record *record)
+{
+        struct visit *visit = context;
+        struct node_record node;
+
+        (void)name;
+        if ((record->flags & (VIEW_NAME_EXCLUDED | VIEW_NAME_WHITEOUT)) || !(record->flags & (VIEW_NAME_SOURCE | VIEW_NAME_TARGET)))
+                return true;
+        if (S_ISDIR(record->mode_type))
+                push(visit->stack, record->id);
+        if (visit->priority == 0 || !(record->flags & VIEW_NAME_SOURCE) ||
+            view_name_category(record) != CATEGORY_PENDING || view_node(visit->view, record->id, &node) < 0 ||
+            (node.flags & VIEW_NODE_QUEUED))
+                return true;
+        visit->error = view_queue(visit->view, record->id, visit->priority);
+        return visit->error == 0;
+}
+
+static int visit_directory(struct view *view, uint64_t id, uint8_t priority, struct stack *stack)
+{
+        struct visit visit = { .view = view, .stack = stack, .priority = priority };
+        int result = view_list(view, id, NULL, visit_name, &visit);
+
+        if (result == 0)
+                result = visit.error;
+        return result < 0 ? result : stack->error;
+}
+
+static void say_unreadable(struct scan *scan, uint64_t id, int error)
+{
+        cleanup(pointer_free) char *path = NULL;
+
+        if (view_path(scan->view, id, &path) < 0)
+                return;
+        log_error("cannot read directory %s: %s", *path ? path : ".", strerror(-error));
+        events_add(scan->context->events, "directory-error", path, 0, strerror(-error));
+}
+
+static void walk(struct scan *scan)
+{
+        struct stack stack = { 0 };
+        bool complete = true;
+
+        push(&stack, VIEW_ROOT);
+        while (stack.count > 0 && stack.error == 0 && !atomic_load(&scan->stopping)) {
+                uint64_t id = stack.ids[--stack.count];
+                int result = reconcile_directory(scan->reconcile, id);
+
+                if (result < 0) {
+                        complete = false;
+                        say_unreadable(scan, id, result);
+                }
+                result = visit_directory(scan->view, id, atomic_load(&scan->context->fill_all) ? VIEW_QUEUE_FILL : 0, &stack);
+                if (result < 0) {
+                        complete = false;
+                        log_error("the scan cannot record what it finds: %s", strerror(-result));
+                }
+                if (atomic_load(&scan->context->fill_all))
+                        scan->context->work_found(scan->context->callback_context);
+        }
+        complete = complete && stack.error == 0 && stack.count == 0;
+        free(stack.ids);
+        if (!atomic_load(&scan->stopping))
+                progress_set_scan_complete(&scan->context->progress, complete);
+}
+
+static void *scan_main(void *argument)
+{
+        struct scan *scan = argument;
+
+        mutex_lock(&scan->lock);
+        while (!atomic_load(&scan->stopping)) {
+                if (!scan->wanted) {
+                        condition_wait(&scan->changed, &scan->lock);
+                        continue;
+                }
+                scan->wanted = false;
+                scan->running = true;
+                mutex_unlock(&scan->lock);
+                walk(scan);
+                mutex_lock(&scan->lock);
+                scan->running = false;
+                mutex_unlock(&scan->lock);
+                if (!atomic_load(&scan->stopping))
+                        scan->ended(scan->callback_context);
+                mutex_lock(&scan->lock);
+        }
+        scan->thread_ended = true;
+        condition_broadcast(&scan->changed);
+        mutex_unlock(&scan->lock);
+        return NULL;
+}
+
+int scan_new(struct reconcile *reconcile, struct view *view, void (*ended)(void *context), void *callback_context,
+             struct scan **ret_scan)
+{
+        struct scan *scan = calloc(1, sizeof(*scan));
+
+        if (!scan)
+                return -ENOMEM;
+        scan->reconcile = reconcile;
+        scan->view = view;
+        scan->context = view_context(view);
+        scan->ended = ended;
+        scan->callback_context = callback_context;
+        scan->wanted = true;
+        mutex_init(&scan->lock);
+        condition_init(&scan->changed);
+        *ret_scan = scan;
+        return 0;
+}
+
+int scan_start(struct scan *scan)
+{
+        int result = thread_start(&scan->thread, "cvv-scan", scan_main, scan);
+
+        scan->started = result == 0;
+        return result;
+}
+
+void scan_again(struct scan *scan)
+{
+        MUTEX_SCOPE(&scan->lock);
+        scan->wanted = true;
+        condition_broadcast(&scan->changed);
+}
+
+bool scan_is_running(struct scan *scan)
+{
+        MUTEX_SCOPE(&scan->lock);
+        return scan->wanted || scan->running;
+}
+
+bool scan_stop(struct scan *scan, uint64_t deadline_ns)
+{
+        bool ended;
+
+        if (!scan->started)
+                return true;
+        atomic_store(&scan->stopping, true);
+        mutex_lock(&scan->lock);
+        condition_broadcast(&scan->changed);
+        while (!scan->thread_ended && condition_wait_until(&scan->changed, &scan->lock, deadline_ns))
+                ;
+        ended = scan->thread_ended;
+        mutex_unlock(&scan->lock);
+        if (ended)
+                (void)pthread_join(scan->thread, NULL); /* it has ended */
+        return ended;
+}
+
+void scan_free(struct scan *scan)
+{
+        if (!scan)
+                return;
+        condition_deinit(&scan->changed);
+        mutex_deinit(&scan->lock);
+        free(scan);
+}
+
+int scan_queue_tree(struct reconcile *reconcile, struct view *view, uint64_t id, uint8_t priority)
+{
+        struct stack stack = { 0 };
+        struct node_record node;
+        int result = view_node(view, id, &node);
+
+        if (result == 0 && id != VIEW_ROOT)
+                result = view_queue(view, id, priority);
+        if (result == 0 && S_ISDIR(node.mode))
+                push(&stack, id);
+        while (result == 0 && stack.count > 0) {
+                uint64_t directory = stack.ids[--stack.count];
+
+                result = reconcile_load(reconcile, directory);
+                if (result == 0)
+                        result = visit_directory(view, directory, priority, &stack);
+        }
+        free(stack.ids);
+        return result;
+}

@@ -1,0 +1,581 @@
+#include "core/setup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/cleanup.h"
+#include "core/io.h"
+#include "core/log.h"
+#include "core/view.h"
+
+#define RUNNING_FILE "running" /* in the state: it was not closed well */
+
+/* --- checks of the directories, before anything is changed --- */
+
+struct place {
+        const char *path;
+        int fd;       /* the directory, or its parent where it is absent */
+        bool absent;
+};
+
+static void place_close(const struct place *place)
+{
+        fd_close(&place->fd);
+}
+
+static int open_place(const char *path, const char *what, bool may_be_absent, struct place *ret_place, struct error *error)
+{
+        cleanup(pointer_free) char *parent = NULL;
+        const char *slash;
+
+        ret_place->path = path;
+        ret_place->absent = false;
+        ret_place->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (ret_place->fd >= 0)
+                return 0;
+        if (errno == ENOTDIR)
+                return error_set(error, -EINVAL, "%s %s is not a directory", what, path);
+        if (errno != ENOENT)
+                return error_set(error, errno == EACCES ? -EACCES : -EINVAL, "cannot open %s %s: %s", what, path,
+                                 strerror(errno));
+        if (!may_be_absent)
+                return error_set(error, -EINVAL, "%s %s does not exist", what, path);
+        slash = strrchr(path, '/');
+        parent = slash && slash != path ? strndup(path, (size_t)(slash - path)) : strdup("/");
+        if (!parent)
+                return error_set(error, -ENOMEM, "not enough memory");
+        ret_place->absent = true;
+        ret_place->fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (ret_place->fd < 0)
+                return error_set(error, -EINVAL, "%s %s cannot be created: its parent directory %s: %s", what, path, parent,
+                                 strerror(errno));
+        return 0;
+}
+
+static bool same_directory(int a, int b)
+{
+        struct stat first, second;
+
+        return fstat(a, &first) == 0 && fstat(b, &second) == 0 && first.st_dev == second.st_dev &&
+               first.st_ino == second.st_ino;
+}
+
+/* -1: cannot be told, which counts as no. */
+static bool contains(const struct place *outer, const struct place *inner)
+{
+        return !outer->absent && device_contains(outer->fd, inner->fd) == 1;
+}
+
+static int check_pair(const struct place *source, const struct place *target, struct error *error)
+{
+        if (!source)
+                return 0;
+        if (!target->absent && same_directory(source->fd, target->fd))
+                return error_set(error, -EINVAL, "source and target are the same directory: %s", target->path);
+        if (contains(source, target))
+                return error_set(error, -EINVAL, "target %s is inside the source %s; choose a directory outside of it",
+                                 target->path, source->path);
+        if (contains(target, source))
+                return error_set(error, -EINVAL, "the source %s is inside the target %s; choose another target", source->path,
+                                 target->path);
+        return 0;
+}
+
+static int check_mountpoint(const struct place *mountpoint, const struct place *source, const struct place *targets,
+                            size_t count, struct error *error)
+{
+        if (source && contains(source, mountpoint))
+                return error_set(error, -EINVAL, "the mount point %s is inside the source %s; choose a directory outside of it",
+                                 mountpoint->path, source->path);
+        for (size_t i = 0; i < count; i++) {
+                if (!targets[i].absent && same_directory(targets[i].fd, mountpoint->fd))
+                        continue;
+                if (contains(&targets[i], mountpoint))
+                        return error_set(error, -EINVAL,
+                                         "the mount point %s is inside the target %s; choose the target itself, or a directory "
+                                         "outside of it",
+                                         mountpoint->path, targets[i].path);
+        }
+        return 0;
+}
+
+static int check_duplicates(const struct place *targets, size_t count, struct error *error)
+{
+        for (size_t i = 0; i < count; i++)
+                for (size_t j = 0; j < i; j++)
+                        if (targets[i].absent == targets[j].absent &&
+                            (targets[i].absent ? strcmp(targets[i].path, targets[j].path) == 0
+                                               : same_directory(targets[i].fd, targets[j].fd)))
+                                return error_set(error, -EINVAL, "target %s is given twice (%s is the same directory)",
+                                                 targets[i].path, targets[j].path);
+        return 0;
+}
+
+static int check_places(const struct options *options, bool has_source, struct place *targets, struct error *error)
+{
+        cleanup(place_close) struct place source = { .fd = -1 };
+        cleanup(place_close) struct place mountpoint = { .fd = -1 };
+        int result = has_source ? open_place(options->source, "source", false, &source, error) : 0;
+
+        if (result == 0 && options->mountpoint)
+                result = open_place(options->mountpoint, "mount point", false, &mountpoint, error);
+        for (size_t i = 0; i < options->targets.count && result == 0; i++) {
+                result = open_place(options->targets.items[i], "target", true, &targets[i], error);
+                if (result == 0)
+                        result = check_pair(has_source ? &source : NULL, &targets[i], error);
+        }
+        if (result == 0)
+                result = check_duplicates(targets, options->targets.count, error);
+        if (result == 0 && options->mountpoint)
+                result = check_mountpoint(&mountpoint, has_source ? &source : NULL, targets, options->targets.count, error);
+        return result;
+}
+
+/* --- opening --- */
+
+static int create_absent(const struct place *place, void (*notice)(const char *line), struct error *error)
+{
+        const char *slash = strrchr(place->path, '/');
+        char line[ERROR_MESSAGE_BYTES];
+        struct error said;
+
+        if (!place->absent)
+                return 0;
+        if (mkdirat(place->fd, slash ? slash + 1 : place->path, 0755) < 0 && errno != EEXIST)
+                return error_set(error, -errno, "cannot create target %s: %s", place->path, strerror(errno));
+        (void)error_set(&said, 0, "created target directory %s", place->path); /* escapes the path */
+        (void)snprintf(line, sizeof(line), "%s", said.message); /* same size */
+        if (notice)
+                notice(line);
+        return 0;
+}
+
+static int open_targets(const struct options *options, struct setup *setup, struct error *error)
+{
+        for (size_t i = 0; i < options->targets.count; i++) {
+                struct target *target = calloc(1, sizeof(*target));
+                int result;
+
+                if (!target)
+                        return error_set(error, -ENOMEM, "not enough memory");
+                setup->targets[setup->target_count++] = target;
+                result = target_open(target, options->targets.items[i], error);
+                if (result < 0)
+                        return result == -EINVAL ? -EIO : result;
+        }
+        return 0;
+}
+
+enum { MARKER_IDENTITY_BYTES = 64 };
+
+/* A target is also known by its marker, which stands in where its filesystem has no identity. Empty while there is none. */
+static void marker_identity(const struct target *target, char identity[static MARKER_IDENTITY_BYTES])
+{
+        (void)snprintf(identity, MARKER_IDENTITY_BYTES, "%s%s", target->marker[0] ? "marker=" : "", target->marker); /* fits */
+}
+
+static int open_state(const struct options *options, struct setup *setup, struct error *error)
+{
+        const char *identities[2 * TARGET_SLOTS];
+        char markers[TARGET_SLOTS][MARKER_IDENTITY_BYTES];
+        struct statedir_request request = {
+                .base_or_state = options->state_dir,
+                .explicit_state = options->state_dir != NULL,
+                .source_identity = setup->has_source ? setup->source_identity : STATEID_NO_SOURCE,
+                .target_identities = identities,
+        };
+
+        for (size_t i = 0; i < setup->target_count; i++) {
+                marker_identity(setup->targets[i], markers[i]);
+                identities[request.target_count++] = setup->targets[i]->identity;
+                identities[request.target_count++] = markers[i];
+        }
+        return statedir_open(&request, error, &setup->state);
+}
+
+/* --- the database --- */
+
+int setup_put_meta(struct statedb *db, const struct meta_record *meta)
+{
+        struct record_key key = record_key_meta(VIEW_META_NAME);
+        uint8_t buffer[RECORD_VALUE_BYTES];
+        size_t size;
+        int result = record_encode_meta(meta, buffer, sizeof(buffer), &size);
+
+        return result < 0 ? result : statedb_put(db, key.bytes, key.size, buffer, size);
+}
+
+int setup_get_meta(struct statedb *db, struct meta_record *ret_meta)
+{
+        struct record_key key = record_key_meta(VIEW_META_NAME);
+        uint8_t buffer[RECORD_VALUE_BYTES];
+        size_t size;
+        int result = statedb_get(db, key.bytes, key.size, buffer, sizeof(buffer), &size);
+
+        return result < 0 ? result : record_decode_meta(buffer, size, ret_meta);
+}
+
+static int put_target(struct statedb *db, const struct target_record *record)
+{
+        struct record_key key = record_key_target(record->slot);
+        uint8_t buffer[RECORD_VALUE_BYTES];
+        size_t size;
+        int result = record_encode_target(record, buffer, sizeof(buffer), &size);
+
+        return result < 0 ? result : statedb_put(db, key.bytes, key.size, buffer, size);
+}
+
+static int get_target(struct statedb *db, uint8_t slot, struct target_record *ret_record)
+{
+        struct record_key key = record_key_target(slot);
+        uint8_t buffer[RECORD_VALUE_BYTES];
+        size_t size;
+        int result = statedb_get(db, key.bytes, key.size, buffer, sizeof(buffer), &size);
+
+        return result < 0 ? result : record_decode_target(buffer, size, ret_record);
+}
+
+/* A state that was not closed well is walked by a child process before it is believed. */
+static int check_database(struct setup *setup, struct error *error)
+{
+        int result;
+
+        if (faccessat(statedir_fd(setup->state), RUNNING_FILE, F_OK, 0) < 0)
+                return 0;
+        result = statedb_check(statedir_path(setup->state), record_validate);
+        if (result == STATEDB_DAMAGED) {
+                log_error("the state in %s is damaged: it is set aside, and what the targets hold is compared",
+                          statedir_path(setup->state));
+                return statedir_set_aside(setup->state, "damaged after an unclean end", error);
+        }
+        if (result < 0 && result != -ENOENT)
+                return error_set(error, result, "cannot check the state in %s: %s", statedir_path(setup->state),
+                                 result == -EPROTONOSUPPORT ? "made by a newer version of cvv" : strerror(-result));
+        return 0;
+}
+
+static int64_t realtime_ns(void)
+{
+        struct timespec now;
+
+        (void)clock_gettime(CLOCK_REALTIME, &now); /* cannot fail for this clock */
+        return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void new_meta(const struct options *options, struct setup *setup)
+{
+        setup->meta = (struct meta_record){
+                .version = 1,
+                .chunk_bytes = options->chunk_bytes,
+                .next_id = VIEW_ROOT + 1,
+                .next_target_n = 1,
+                .created_ns = realtime_ns(),
+        };
+        memcpy(setup->meta.source_identity, setup->source_identity, sizeof(setup->meta.source_identity));
+        (void)snprintf(setup->meta.source_path, sizeof(setup->meta.source_path), "%s",
+                       setup->has_source ? setup->source.path : STATEID_NO_SOURCE); /* for people: a cut path is enough */
+}
+
+static int open_database(const struct options *options, struct setup *setup, struct error *error)
+{
+        int result = statedb_open(statedir_path(setup->state), NULL, error, &setup->db);
+
+        if (result < 0)
+                return result == -EINVAL ? -EIO : result;
+        result = setup_get_meta(setup->db, &setup->meta);
+        if (result == 0)
+                return 0;
+        if (result != -ENOENT)
+                return error_set(error, result, "the state in %s cannot be read: %s", statedir_path(setup->state),
+                                 strerror(-result));
+        new_meta(options, setup);
+        return 0;
+}
+
+/* --- matching targets with the records --- */
+
+static int new_slot(struct setup *setup, struct target *target, uint64_t *used, struct error *error)
+{
+        for (unsigned slot = 0; slot < TARGET_SLOTS; slot++) {
+                if (*used >> slot & 1)
+                        continue;
+                *used |= 1ull << slot;
+                target->slot = slot;
+                target->n = setup->meta.next_target_n++;
+                return 0;
+        }
+        return error_set(error, -ENOSPC,
+                         "the state in %s has had %d targets, the most that it can have; start a new one with --state",
+                         statedir_path(setup->state), TARGET_SLOTS);
+}
+
+static uint64_t newest_event(const struct setup *setup)
+{
+        uint64_t newest = 0;
+
+        for (size_t i = 0; i < setup->target_count; i++)
+                if (setup->targets[i]->event_count > newest)
+                        newest = setup->targets[i]->event_count;
+        return newest;
+}
+
+/* Whether what the record says of the target is void: see setup.h. */
+static bool is_void(const struct setup *setup, const struct target *target, const struct target_record *record)
+{
+        if (!target->marker[0])
+                return !(record->flags & TARGET_MARKER_REMOVED);
+        return target->event_count != record->event_count && target->event_count != setup->meta.event_pending;
+}
+
+static bool is_same_target(const struct target *target, const struct target_record *record)
+{
+        if (target->marker[0] && record->marker[0] && strcmp(target->marker, record->marker) == 0)
+                return target->root.device.identity[0] == '\0' || strcmp(target->identity, record->identity) == 0;
+        return strcmp(target->identity, record->identity) == 0;
+}
+
+static int match_targets(struct setup *setup, struct error *error)
+{
+        uint64_t used = 0, matched = 0;
+
+        for (unsigned slot = 0; slot < TARGET_SLOTS; slot++) {
+                struct target_record record;
+                int result = get_target(setup->db, (uint8_t)slot, &record);
+
+                if (result == -ENOENT)
+                        continue;
+                if (result < 0)
+                        return error_set(error, result, "the state in %s cannot be read: %s", statedir_path(setup->state),
+                                         strerror(-result));
+                used |= 1ull << slot;
+                for (size_t i = 0; i < setup->target_count; i++) {
+                        struct target *target = setup->targets[i];
+
+                        if ((matched >> i & 1) || !is_same_target(target, &record))
+                                continue;
+                        matched |= 1ull << i;
+                        target->n = record.n;
+                        target->slot = slot;
+                        if (is_void(setup, target, &record))
+                                setup->void_slots |= 1ull << slot;
+                        break;
+                }
+        }
+        for (size_t i = 0; i < setup->target_count; i++) {
+                int result = matched >> i & 1 ? 0 : new_slot(setup, setup->targets[i], &used, error);
+
+                if (result < 0)
+                        return result;
+        }
+        return 0;
+}
+
+/* --- raising the event counts --- */
+
+static int commit(struct setup *setup, struct error *error)
+{
+        int result = statedb_wait(setup->db, statedb_request_commit(setup->db), UINT64_MAX);
+
+        return result < 0 ? error_set(error, result, "cannot write the state in %s: %s", statedir_path(setup->state),
+                                      strerror(-result))
+                          : 0;
+}
+
+static int put_targets(struct setup *setup, uint64_t removed_markers)
+{
+        for (size_t i = 0; i < setup->target_count; i++) {
+                const struct target *target = setup->targets[i];
+                cleanup(pointer_free) struct target_record *record = calloc(1, sizeof(*record));
+                int result;
+
+                if (!record)
+                        return -ENOMEM;
+                record->n = target->n;
+                record->slot = (uint8_t)target->slot;
+                record->event_count = target->event_count;
+                record->flags = removed_markers >> target->slot & 1 ? TARGET_MARKER_REMOVED : 0;
+                memcpy(record->identity, target->identity, sizeof(record->identity));
+                memcpy(record->marker, target->marker, sizeof(record->marker));
+                (void)snprintf(record->path, sizeof(record->path), "%s", target->root.path); /* for people */
+                result = put_target(setup->db, record);
+                if (result < 0)
+                        return result;
+        }
+        return 0;
+}
+
+static int raise_events(struct setup *setup, struct error *error)
+{
+        uint64_t event = setup->meta.event_pending > setup->meta.event_count ? setup->meta.event_pending : setup->meta.event_count;
+        int result;
+
+        if (newest_event(setup) > event)
+                event = newest_event(setup);
+        event++;
+        setup->meta.event_pending = event;
+        setup->meta.epoch++;
+        setup->meta.flags &= ~(uint32_t)META_CLEAN;
+        result = setup_put_meta(setup->db, &setup->meta);
+        if (result == 0)
+                result = commit(setup, error);
+        for (size_t i = 0; i < setup->target_count && result == 0; i++)
+                result = target_write_marker(setup->targets[i], event, error);
+        if (result < 0)
+                return result;
+        setup->meta.event_count = event;
+        result = setup_put_meta(setup->db, &setup->meta);
+        if (result == 0)
+                result = put_targets(setup, 0);
+        return result == 0 ? commit(setup, error) : error_set(error, result, "cannot write the state: %s", strerror(-result));
+}
+
+static int record_identities(struct setup *setup, struct error *error)
+{
+        const struct stateid *known = statedir_identity(setup->state);
+        struct stateid_target targets[4 * TARGET_SLOTS];
+        char markers[TARGET_SLOTS][MARKER_IDENTITY_BYTES];
+        size_t count = 0;
+
+        for (size_t i = 0; i < setup->target_count; i++) {
+                marker_identity(setup->targets[i], markers[i]);
+                targets[count++] = (struct stateid_target){ setup->targets[i]->n, setup->targets[i]->identity };
+                if (markers[i][0])
+                        targets[count++] = (struct stateid_target){ setup->targets[i]->n, markers[i] };
+        }
+        for (size_t i = 0; i < known->target_count && count < 4 * TARGET_SLOTS; i++) {
+                bool current = false;
+
+                for (size_t j = 0; j < setup->target_count; j++)
+                        current = current || known->targets[i].number == setup->targets[j]->n;
+                if (!current)
+                        targets[count++] = known->targets[i];
+        }
+        return statedir_set_identity(setup->state, setup->has_source ? setup->source_identity : STATEID_NO_SOURCE, targets, count,
+                                     error);
+}
+
+/* --- all of it --- */
+
+static int open_source(const struct options *options, struct setup *setup, struct error *error)
+{
+        int result;
+
+        if (!setup->has_source)
+                return 0;
+        result = root_open(&setup->source, options->source, error);
+        if (result < 0)
+                return result;
+        (void)snprintf(setup->source_identity, sizeof(setup->source_identity), "%.255s",
+                       setup->source.device.identity[0] ? setup->source.device.identity
+                                                        : setup->source.device.weak_identity);
+        return 0;
+}
+
+/* An old copy of a state over newer targets: what it says is of another time. */
+static int set_aside_stale(const struct options *options, struct setup *setup, struct error *error)
+{
+        int result;
+
+        if (newest_event(setup) <= setup->meta.event_pending || setup->meta.epoch == 0)
+                return 0;
+        log_warning("the state in %s is older than the targets: it is set aside, and what the targets hold is compared",
+                    statedir_path(setup->state));
+        (void)statedb_close(setup->db); /* nothing was applied */
+        setup->db = NULL;
+        result = statedir_set_aside(setup->state, "older than the targets", error);
+        return result < 0 ? result : open_database(options, setup, error);
+}
+
+static int mark_running(struct setup *setup, struct error *error)
+{
+        int result = io_write_file_durable(statedir_fd(setup->state), RUNNING_FILE, "", 0, 0600);
+
+        return result < 0 ? error_set(error, result, "cannot write to the state in %s: %s", statedir_path(setup->state),
+                                      strerror(-result))
+                          : 0;
+}
+
+static int open_all(const struct options *options, void (*notice)(const char *line), const struct place *places,
+                    struct error *error, struct setup *setup)
+{
+        int result = open_source(options, setup, error);
+
+        for (size_t i = 0; i < options->targets.count && result == 0; i++)
+                result = create_absent(&places[i], notice, error);
+        if (result == 0)
+                result = open_targets(options, setup, error);
+        if (result == 0)
+                result = open_state(options, setup, error);
+        if (result == 0)
+                result = check_database(setup, error);
+        if (result == 0)
+                result = open_database(options, setup, error);
+        if (result == 0)
+                result = set_aside_stale(options, setup, error);
+        if (result == 0)
+                result = match_targets(setup, error);
+        if (result == 0)
+                result = mark_running(setup, error);
+        if (result == 0)
+                result = raise_events(setup, error);
+        return result == 0 ? record_identities(setup, error) : result;
+}
+
+int setup_open(const struct options *options, void (*notice)(const char *line), struct error *error, struct setup *setup)
+{
+        struct place places[TARGET_SLOTS];
+        int result;
+
+        memset(setup, 0, sizeof(*setup));
+        setup->source.fd = -1;
+        for (size_t i = 0; i < TARGET_SLOTS; i++)
+                places[i] = (struct place){ .fd = -1 };
+        if (options->targets.count > TARGET_SLOTS)
+                return error_set(error, -EINVAL, "%zu targets are given; %d is the most", options->targets.count, TARGET_SLOTS);
+        setup->has_source = options->source && strcmp(options->source, "none") != 0;
+        result = check_places(options, setup->has_source, places, error);
+        if (result == 0)
+                result = open_all(options, notice, places, error, setup);
+        for (size_t i = 0; i < TARGET_SLOTS; i++)
+                place_close(&places[i]);
+        if (result < 0)
+                setup_close(setup);
+        return result;
+}
+
+int setup_record_end(struct setup *setup, uint64_t removed_markers)
+{
+        int result = setup_get_meta(setup->db, &setup->meta);
+
+        if (result == 0) {
+                setup->meta.flags |= META_CLEAN;
+                result = setup_put_meta(setup->db, &setup->meta);
+        }
+        if (result == 0)
+                result = put_targets(setup, removed_markers);
+        if (result == 0)
+                result = statedb_wait(setup->db, statedb_request_commit(setup->db), UINT64_MAX);
+        return result;
+}
+
+void setup_close(struct setup *setup)
+{
+        int closed = setup->db ? statedb_close(setup->db) : -ENOENT;
+
+        setup->db = NULL;
+        if (closed == 0 && setup->state)
+                (void)unlinkat(statedir_fd(setup->state), RUNNING_FILE, 0); /* left over, it costs a check */
+        for (size_t i = 0; i < setup->target_count; i++) {
+                target_close(setup->targets[i]);
+                free(setup->targets[i]);
+        }
+        setup->target_count = 0;
+        if (setup->has_source && setup->source.fd >= 0)
+                root_close(&setup->source);
+        setup->state = statedir_unref(setup->state);
+}

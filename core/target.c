@@ -1,0 +1,451 @@
+#include "core/target.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/bufpool.h"
+#include "core/cleanup.h"
+#include "core/io.h"
+#include "core/log.h"
+
+enum { MARKER_LIMIT_BYTES = 4096 };
+
+/* --- opening, the marker --- */
+
+/* The pid that holds a flock on the inode of `fd`, from /proc/locks; 0 where it is not told. */
+static long lock_holder(int fd)
+{
+        struct stat stat;
+        char line[256];
+        FILE *locks;
+        long pid = 0;
+
+        if (fstat(fd, &stat) < 0)
+                return 0;
+        locks = fopen("/proc/locks", "re");
+        if (!locks)
+                return 0;
+        while (pid == 0 && fgets(line, sizeof(line), locks)) {
+                unsigned long ino;
+                long holder;
+
+                if (sscanf(line, "%*d: FLOCK %*s %*s %ld %*x:%*x:%lu", &holder, &ino) == 2 && ino == stat.st_ino)
+                        pid = holder;
+        }
+        (void)fclose(locks); /* only read */
+        return pid;
+}
+
+static int lock_root(struct target *target, struct error *error)
+{
+        long pid;
+
+        if (flock(target->root.fd, LOCK_EX | LOCK_NB) == 0)
+                return 0;
+        if (errno != EWOULDBLOCK)
+                return 0; /* the filesystem has no locks: the state's lock stands alone */
+        pid = lock_holder(target->root.fd);
+        return error_set(error, -EBUSY, "target %s is in use by cvv, pid %ld; unmount that one first", target->root.path, pid);
+}
+
+static void parse_marker(struct target *target, const char *text)
+{
+        const char *id = strstr(text, "id=");
+        const char *event = strstr(text, "event=");
+        char marker[40];
+        size_t size;
+
+        if (!id || !event)
+                return;
+        size = strspn(id + 3, "0123456789abcdef");
+        if (size < 16 || size >= sizeof(marker))
+                return;
+        memcpy(target->marker, id + 3, size);
+        target->marker[size] = '\0';
+        target->event_count = strtoull(event + 6, NULL, 10);
+}
+
+static int read_marker(struct target *target)
+{
+        cleanup(pointer_free) char *text = NULL;
+        size_t size;
+        int result;
+
+        target->control_fd = io_open_beneath(target->root.fd, ".cvv", O_RDONLY | O_DIRECTORY, 0);
+        if (target->control_fd < 0)
+                return target->control_fd == -ENOENT ? 0 : target->control_fd;
+        result = io_read_file(target->control_fd, "id", MARKER_LIMIT_BYTES, &text, &size);
+        if (result == 0)
+                parse_marker(target, text);
+        return result == -ENOENT || result == -EFBIG ? 0 : result;
+}
+
+int target_open(struct target *target, const char *path, struct error *error)
+{
+        int result;
+
+        memset(target, 0, sizeof(*target));
+        target->control_fd = target->partial_fd = -1;
+        mutex_init(&target->lock);
+        condition_init(&target->work);
+        condition_init(&target->checkpoint);
+        target->tail = &target->head;
+        result = root_open(&target->root, path, error);
+        if (result < 0)
+                return result;
+        result = lock_root(target, error);
+        if (result < 0)
+                return result;
+        result = read_marker(target);
+        if (result < 0)
+                return error_set(error, result, "cannot read %s/.cvv: %s", path, strerror(-result));
+        (void)snprintf(target->identity, sizeof(target->identity), "%.255s",
+                       target->root.device.identity[0] ? target->root.device.identity : target->root.device.weak_identity);
+        return 0;
+}
+
+static int make_marker_id(struct target *target)
+{
+        unsigned char random[16];
+
+        if (getrandom(random, sizeof(random), 0) != sizeof(random))
+                return -EIO;
+        for (size_t i = 0; i < sizeof(random); i++)
+                (void)snprintf(target->marker + 2 * i, 3, "%02x", random[i]); /* fits: 33 bytes */
+        return 0;
+}
+
+static int open_control(struct target *target)
+{
+        if (target->control_fd < 0) {
+                if (mkdirat(target->root.fd, ".cvv", 0700) < 0 && errno != EEXIST)
+                        return -errno;
+                target->control_fd = io_open_beneath(target->root.fd, ".cvv", O_RDONLY | O_DIRECTORY, 0);
+                if (target->control_fd < 0)
+                        return target->control_fd;
+        }
+        if (target->partial_fd < 0) {
+                if (mkdirat(target->control_fd, "partial", 0700) < 0 && errno != EEXIST)
+                        return -errno;
+                target->partial_fd = io_open_beneath(target->control_fd, "partial", O_RDONLY | O_DIRECTORY, 0);
+                if (target->partial_fd < 0)
+                        return target->partial_fd;
+        }
+        return 0;
+}
+
+int target_write_marker(struct target *target, uint64_t event_count, struct error *error)
+{
+        char text[256];
+        int result = open_control(target);
+
+        if (result == 0 && !target->marker[0])
+                result = make_marker_id(target);
+        if (result == 0) {
+                int size = snprintf(text, sizeof(text), "version=1\nid=%s\nevent=%" PRIu64 "\npid=%ld\n", target->marker,
+                                    event_count, (long)getpid());
+
+                result = io_write_file_durable(target->control_fd, "id", text, (size_t)size, 0600);
+        }
+        if (result == 0)
+                result = io_sync_directory(target->root.fd);
+        if (result < 0)
+                return error_set(error, result, "cannot write to target %s: %s", target->root.path, strerror(-result));
+        target->event_count = event_count;
+        return 0;
+}
+
+int target_remove_marker(struct target *target)
+{
+        if (target->control_fd < 0)
+                return 0;
+        if (unlinkat(target->control_fd, "partial", AT_REMOVEDIR) < 0 && errno != ENOENT)
+                return -errno;
+        if (unlinkat(target->control_fd, "id", 0) < 0 && errno != ENOENT)
+                return -errno;
+        if (unlinkat(target->root.fd, ".cvv", AT_REMOVEDIR) < 0 && errno != ENOENT)
+                return -errno;
+        fd_close(&target->partial_fd);
+        fd_close(&target->control_fd);
+        target->partial_fd = target->control_fd = -1;
+        return io_sync_directory(target->root.fd);
+}
+
+void target_close(struct target *target)
+{
+        free(target->unsynced.items);
+        free(target->syncing.items);
+        fd_close(&target->partial_fd);
+        fd_close(&target->control_fd);
+        root_close(&target->root);
+        condition_deinit(&target->work);
+        condition_deinit(&target->checkpoint);
+        mutex_deinit(&target->lock);
+}
+
+/* --- the queue and its writer --- */
+
+static bool takes_writes(enum target_state state)
+{
+        return state == TARGET_ONLINE || state == TARGET_BEHIND;
+}
+
+static void notify_changed(struct target *target)
+{
+        if (target->changed)
+                target->changed(target->changed_context, target);
+}
+
+static void *writer_main(void *argument)
+{
+        struct target *target = argument;
+
+        mutex_lock(&target->lock);
+        for (;;) {
+                struct target_job *job = target->head;
+                uint64_t bytes;
+
+                if (!job && target->stopping)
+                        break;
+                if (!job) {
+                        condition_wait(&target->work, &target->lock);
+                        continue;
+                }
+                target->head = job->next;
+                if (!target->head)
+                        target->tail = &target->head;
+                target->writer_busy_since_ns = clock_now_ns();
+                bool discard = target->stopping || !takes_writes(target->state);
+                mutex_unlock(&target->lock);
+
+                bytes = job->bytes;
+                job->run(job, target, discard);
+
+                mutex_lock(&target->lock);
+                target->writer_busy_since_ns = 0;
+                target->queued_bytes -= bytes;
+                target->job_count--;
+                mutex_unlock(&target->lock);
+                notify_changed(target);
+                mutex_lock(&target->lock);
+        }
+        target->writer_ended = true;
+        condition_broadcast(&target->checkpoint);
+        mutex_unlock(&target->lock);
+        return NULL;
+}
+
+int target_start(struct target *target, uint64_t queue_ceiling_bytes)
+{
+        char name[16];
+        int result;
+
+        target->queue_ceiling_bytes = queue_ceiling_bytes;
+        (void)snprintf(name, sizeof(name), "cvv-meta-%u", target->n); /* a cut name is still a name */
+        result = root_start(&target->root, name, 2);
+        if (result < 0)
+                return result;
+        (void)snprintf(name, sizeof(name), "cvv-write-%u", target->n);
+        result = thread_start(&target->writer, name, writer_main, target);
+        target->writer_started = result == 0;
+        return result;
+}
+
+/* Two intervals that wait for the disk are as much as may be lost, so the third does not begin (CONTRACT.md, guarantee 4). */
+static bool sync_is_behind(const struct target *target)
+{
+        uint64_t now = clock_now_ns();
+
+        if (target->syncing_since_ns == 0)
+                return false;
+        if (target->unsynced.bytes >= TARGET_INTERVAL_BYTES)
+                return true;
+        return target->unsynced.count > 0 && now - target->unsynced.since_ns > TARGET_INTERVAL_MS * 1000000ull &&
+               now - target->syncing_since_ns > TARGET_INTERVAL_MS * 1000000ull;
+}
+
+static bool has_room_locked(const struct target *target, uint64_t bytes)
+{
+        if (target->stopping || !takes_writes(target->state) || sync_is_behind(target))
+                return false;
+        return target->queued_bytes == 0 || target->queued_bytes + bytes <= target->queue_ceiling_bytes;
+}
+
+bool target_enqueue(struct target *target, struct target_job *job, bool force)
+{
+        MUTEX_SCOPE(&target->lock);
+        if (force ? target->stopping || !takes_writes(target->state) : !has_room_locked(target, job->bytes))
+                return false;
+        job->next = NULL;
+        *target->tail = job;
+        target->tail = &job->next;
+        target->queued_bytes += job->bytes;
+        target->job_count++;
+        condition_signal(&target->work);
+        return true;
+}
+
+enum target_level target_level(struct target *target)
+{
+        MUTEX_SCOPE(&target->lock);
+        if (!has_room_locked(target, BUFPOOL_BLOCK_BYTES))
+                return TARGET_QUEUE_FULL;
+        return target->queued_bytes * 2 <= target->queue_ceiling_bytes ? TARGET_QUEUE_LOW : TARGET_QUEUE_ROOM;
+}
+
+bool target_has_room(struct target *target, uint64_t bytes)
+{
+        MUTEX_SCOPE(&target->lock);
+        return has_room_locked(target, bytes);
+}
+
+bool target_takes_writes(struct target *target)
+{
+        MUTEX_SCOPE(&target->lock);
+        return takes_writes(target->state) && !target->stopping;
+}
+
+bool target_serves_reads(struct target *target)
+{
+        MUTEX_SCOPE(&target->lock);
+        return takes_writes(target->state) || target->state == TARGET_FULL;
+}
+
+bool target_is_drained(struct target *target)
+{
+        MUTEX_SCOPE(&target->lock);
+        return target->job_count == 0 && target->unsynced.count == 0 && target->syncing_since_ns == 0 &&
+               target->pending_publish == 0;
+}
+
+bool target_add_unsynced(struct target *target, struct file *file, uint64_t chunk, uint64_t generation, uint64_t bytes)
+{
+        MUTEX_SCOPE(&target->lock);
+        struct unsynced_list *list = &target->unsynced;
+
+        if (list->count == list->capacity) {
+                size_t capacity = list->capacity ? list->capacity * 2 : 64;
+                struct unsynced *items = reallocarray(list->items, capacity, sizeof(*items));
+
+                if (!items)
+                        return false;
+                list->items = items;
+                list->capacity = capacity;
+        }
+        if (list->count == 0)
+                list->since_ns = clock_now_ns();
+        list->items[list->count++] = (struct unsynced){ .file = file, .chunk = chunk, .generation = generation };
+        list->bytes += bytes;
+        if (list->count == 1 || list->count >= TARGET_UNSYNCED_FILES || list->bytes >= TARGET_INTERVAL_BYTES)
+                condition_broadcast(&target->checkpoint);
+        return true;
+}
+
+/* --- state --- */
+
+enum target_state target_state(struct target *target)
+{
+        MUTEX_SCOPE(&target->lock);
+        return target->state;
+}
+
+static int64_t realtime_ns(void)
+{
+        struct timespec now;
+
+        (void)clock_gettime(CLOCK_REALTIME, &now); /* cannot fail for this clock */
+        return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+void target_set_state(struct target *target, enum target_state state, const char *detail)
+{
+        char event[32];
+
+        mutex_lock(&target->lock);
+        if (target->state == state) {
+                mutex_unlock(&target->lock);
+                return;
+        }
+        target->state = state;
+        target->since_ns = realtime_ns();
+        if (state == TARGET_FULL)
+                target->free_at_full = target->space_known ? target->space.f_bavail * target->space.f_frsize : 0;
+        condition_broadcast(&target->work);
+        condition_broadcast(&target->checkpoint);
+        mutex_unlock(&target->lock);
+        (void)snprintf(event, sizeof(event), "target-%s", status_target_state_name(state)); /* fits */
+        if (target->events)
+                events_add(target->events, event, NULL, (int)target->n, detail);
+        log_info("target %u (%s) is %s%s%s", target->n, target->root.path, status_target_state_name(state),
+                 detail ? ": " : "", detail ? detail : "");
+        notify_changed(target);
+}
+
+enum target_state target_state_of_error(int error)
+{
+        switch (error) {
+        case -ENOSPC:
+        case -EDQUOT:
+                return TARGET_FULL;
+        case -ENOTCONN:
+        case -ECONNABORTED:
+        case -ECONNRESET:
+        case -ENODEV:
+        case -ENXIO:
+        case -ESHUTDOWN:
+        case -ESTALE:
+        case -ETIMEDOUT:
+        case -EHOSTDOWN:
+        case -EHOSTUNREACH:
+                return TARGET_OFFLINE;
+        case -EIO:
+        case -EROFS:
+        case -EUCLEAN:
+        case -EBADF:
+        case -ENOMEM:
+        case -EMFILE:
+        case -ENFILE:
+                return TARGET_FAILED;
+        default:
+                return TARGET_ONLINE;
+        }
+}
+
+bool target_report(struct target *target, int error, const char *what, const char *path)
+{
+        enum target_state state = target_state_of_error(error);
+        char detail[sizeof(target->last_error)];
+
+        (void)snprintf(detail, sizeof(detail), "%s%s%s: %s", what, path && *path ? " " : "", path ? path : "",
+                       strerror(-error)); /* a long path is cut */
+        mutex_lock(&target->lock);
+        target->error_count++;
+        error_escape(detail, target->last_error, sizeof(target->last_error));
+        mutex_unlock(&target->lock);
+        if (target->events)
+                events_add(target->events, "target-error", path, (int)target->n, target->last_error);
+        log_warning("target %u: %s", target->n, detail);
+        if (state == TARGET_ONLINE)
+                return false;
+        target_set_state(target, state, detail);
+        return true;
+}
+
+void target_refresh_space(struct target *target)
+{
+        struct statvfs space;
+
+        if (fstatvfs(target->root.fd, &space) < 0)
+                return; /* the last figures stand; writes will tell what is wrong */
+        MUTEX_SCOPE(&target->lock);
+        target->space = space;
+        target->space_known = true;
+}

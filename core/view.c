@@ -1,0 +1,971 @@
+#include "core/view.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "core/cleanup.h"
+#include "core/log.h"
+
+enum {
+        NAME_CATEGORY_SHIFT = 4,
+        NAME_CATEGORY_MASK = 0xf << NAME_CATEGORY_SHIFT,
+        NAME_EPOCH_SHIFT = 8,
+        ID_RESERVE = 4096,  /* ids are reserved in the state in portions, so that not each new one is a record */
+        DEPTH_MAX = 8192,   /* more levels than any path of a filesystem has: a circle */
+};
+
+struct view {
+        struct context *context;
+        struct mutex lock; /* guards the read-modify-write of names and nodes, and: */
+        uint64_t next_id, reserved_id;
+        atomic_uint_least64_t directories_owed;
+        atomic_uint_least64_t queued;
+        atomic_uint_least64_t queue_sequence;
+};
+
+int view_new(struct context *context, uint64_t first_free_id, struct view **ret_view)
+{
+        struct view *view = calloc(1, sizeof(*view));
+
+        if (!view)
+                return -ENOMEM;
+        view->context = context;
+        mutex_init(&view->lock);
+        view->next_id = view->reserved_id = first_free_id > VIEW_ROOT ? first_free_id : VIEW_ROOT + 1;
+        *ret_view = view;
+        return 0;
+}
+
+void view_free(struct view *view)
+{
+        if (!view)
+                return;
+        mutex_deinit(&view->lock);
+        free(view);
+}
+
+struct context *view_context(const struct view *view)
+{
+        return view->context;
+}
+
+/* --- records --- */
+
+static int get(struct view *view, const struct record_key *key, uint8_t *buffer, size_t *ret_size)
+{
+        if (key->size == 0)
+                return -ENAMETOOLONG;
+        return statedb_get(view->context->db, key->bytes, key->size, buffer, RECORD_VALUE_BYTES, ret_size);
+}
+
+static int get_node(struct view *view, uint64_t id, struct node_record *ret_node)
+{
+        struct record_key key = record_key_node(id);
+        uint8_t buffer[RECORD_VALUE_BYTES];
+        size_t size;
+        int result = get(view, &key, buffer, &size);
+
+        return result < 0 ? result : record_decode_node(buffer, size, ret_node);
+}
+
+static int get_name(struct view *view, uint64_t parent, const char *name, struct name_record *ret_name)
+{
+        struct record_key key = record_key_name(parent, name, strlen(name));
+        uint8_t buffer[RECORD_VALUE_BYTES];
+        size_t size;
+        int result = get(view, &key, buffer, &size);
+
+        return result < 0 ? result : record_decode_name(buffer, size, ret_name);
+}
+
+static int put_node(struct statedb_batch *batch, uint64_t id, const struct node_record *node)
+{
+        struct record_key key = record_key_node(id);
+        uint8_t buffer[RECORD_VALUE_BYTES];
+        size_t size;
+        int result = record_encode_node(node, buffer, sizeof(buffer), &size);
+
+        return result < 0 ? result : statedb_batch_put(batch, key.bytes, key.size, buffer, size);
+}
+
+static int put_name(struct statedb_batch *batch, uint64_t parent, const char *name, const struct name_record *record)
+{
+        struct record_key key = record_key_name(parent, name, strlen(name));
+        uint8_t buffer[RECORD_VALUE_BYTES];
+        size_t size;
+        int result = record_encode_name(record, buffer, sizeof(buffer), &size);
+
+        return result < 0 ? result : statedb_batch_put(batch, key.bytes, key.size, buffer, size);
+}
+
+static int put_link(struct statedb_batch *batch, uint64_t id, uint64_t parent, const char *name)
+{
+        struct record_key key = record_key_link(id, parent, name, strlen(name));
+        uint8_t buffer[RECORD_BLOB_EXTRA_BYTES];
+        size_t size;
+        int result = record_encode_blob(TABLE_LINK, NULL, 0, buffer, sizeof(buffer), &size);
+
+        return result < 0 ? result : statedb_batch_put(batch, key.bytes, key.size, buffer, size);
+}
+
+static int apply(struct view *view, struct statedb_batch *batch)
+{
+        return statedb_apply(view->context->db, batch, NULL);
+}
+
+int view_node(struct view *view, uint64_t id, struct node_record *ret_node)
+{
+        return get_node(view, id, ret_node);
+}
+
+int view_name(struct view *view, uint64_t parent, const char *name, struct name_record *ret_name)
+{
+        struct name_record record;
+        int result = get_name(view, parent, name, &record);
+
+        if (result < 0)
+                return result == -ENAMETOOLONG ? -ENOENT : result;
+        if (record.flags & (VIEW_NAME_EXCLUDED | VIEW_NAME_WHITEOUT))
+                return -ENOENT;
+        *ret_name = record;
+        return 0;
+}
+
+static void primary_name(const struct node_record *node, char name[static VIEW_NAME_MAX + 1])
+{
+        memcpy(name, node->name, node->name_size);
+        name[node->name_size] = '\0';
+}
+
+int view_primary_name(struct view *view, const struct node_record *node, struct name_record *ret_name)
+{
+        char name[VIEW_NAME_MAX + 1];
+
+        primary_name(node, name);
+        return get_name(view, node->parent, name, ret_name);
+}
+
+/* --- paths --- */
+
+/* Puts `name` in front of a path that is built from its end; the path lies at the end of a growing buffer. */
+struct path_builder {
+        char *buffer;
+        size_t capacity, start;
+};
+
+static int prepend(struct path_builder *builder, const char *name, size_t size)
+{
+        size_t need = size + 1;
+
+        if (builder->start < need) {
+                size_t used = builder->capacity - builder->start;
+                size_t capacity = (builder->capacity + need) * 2;
+                char *buffer = malloc(capacity);
+
+                if (!buffer)
+                        return -ENOMEM;
+                if (builder->buffer)
+                        memcpy(buffer + capacity - used, builder->buffer + builder->start, used);
+                free(builder->buffer);
+                builder->buffer = buffer;
+                builder->capacity = capacity;
+                builder->start = capacity - used;
+        }
+        if (builder->start < builder->capacity)
+                builder->buffer[--builder->start] = '/';
+        else
+                builder->buffer[--builder->start] = '\0';
+        builder->start -= size;
+        memcpy(builder->buffer + builder->start, name, size);
+        return 0;
+}
+
+static int build_path(struct view *view, uint64_t id, bool in_source, struct path_builder *builder)
+{
+        for (unsigned depth = 0; id != VIEW_ROOT; depth++) {
+                struct node_record node;
+                bool moved;
+                int result = depth < DEPTH_MAX ? get_node(view, id, &node) : -ELOOP;
+
+                if (result < 0)
+                        return result;
+                moved = in_source && node.source_name_size > 0;
+                result = moved ? prepend(builder, node.source_name, node.source_name_size)
+                               : prepend(builder, node.name, node.name_size);
+                if (result < 0)
+                        return result;
+                id = moved ? node.source_parent : node.parent;
+        }
+        return 0;
+}
+
+static int finish_path(struct path_builder *builder, char **ret_path)
+{
+        char *path = builder->buffer ? strdup(builder->buffer + builder->start) : strdup("");
+
+        if (!path)
+                return -ENOMEM;
+        *ret_path = path;
+        return 0;
+}
+
+int view_path(struct view *view, uint64_t id, char **ret_path)
+{
+        struct path_builder builder = { 0 };
+        int result = build_path(view, id, false, &builder);
+
+        if (result == 0)
+                result = finish_path(&builder, ret_path);
+        free(builder.buffer);
+        return result;
+}
+
+int view_source_path(struct view *view, uint64_t id, char **ret_path)
+{
+        struct path_builder builder = { 0 };
+        int result = build_path(view, id, true, &builder);
+
+        if (result == 0)
+                result = finish_path(&builder, ret_path);
+        free(builder.buffer);
+        return result;
+}
+
+int view_join_path(struct view *view, uint64_t parent, const char *name, char **ret_path)
+{
+        struct path_builder builder = { 0 };
+        int result = prepend(&builder, name, strlen(name));
+
+        if (result == 0)
+                result = build_path(view, parent, false, &builder);
+        if (result == 0)
+                result = finish_path(&builder, ret_path);
+        free(builder.buffer);
+        return result;
+}
+
+int view_resolve(struct view *view, const char *path, uint64_t *ret_id)
+{
+        uint64_t id = VIEW_ROOT;
+
+        while (*path) {
+                char name[VIEW_NAME_MAX + 1];
+                size_t size = strcspn(path, "/");
+                struct name_record record;
+                int result;
+
+                if (size > VIEW_NAME_MAX)
+                        return -ENAMETOOLONG;
+                memcpy(name, path, size);
+                name[size] = '\0';
+                path += size;
+                path += strspn(path, "/");
+                if (size == 0 || strcmp(name, ".") == 0)
+                        continue;
+                result = view_name(view, id, name, &record);
+                if (result < 0)
+                        return result;
+                id = record.id;
+        }
+        *ret_id = id;
+        return 0;
+}
+
+void view_stat(const struct context *context, uint64_t id, const struct node_record *node, struct stat *ret_stat)
+{
+        struct stat stat = {
+                .st_ino = id,
+                .st_mode = node->mode,
+                .st_nlink = node->nlink > 0 ? node->nlink : 1,
+                .st_uid = node->uid,
+                .st_gid = node->gid,
+                .st_rdev = node->rdev,
+                .st_size = (off_t)node->size,
+                .st_blksize = (blksize_t)BUFPOOL_BLOCK_BYTES,
+                .st_blocks = (blkcnt_t)node->blocks,
+                .st_atim = { node->atime_ns / 1000000000, node->atime_ns % 1000000000 },
+                .st_mtim = { node->mtime_ns / 1000000000, node->mtime_ns % 1000000000 },
+                .st_ctim = { node->ctime_ns / 1000000000, node->ctime_ns % 1000000000 },
+        };
+
+        (void)context;
+        if (stat.st_atim.tv_nsec < 0) {
+                stat.st_atim.tv_sec--;
+                stat.st_atim.tv_nsec += 1000000000;
+        }
+        if (stat.st_mtim.tv_nsec < 0) {
+                stat.st_mtim.tv_sec--;
+                stat.st_mtim.tv_nsec += 1000000000;
+        }
+        if (stat.st_ctim.tv_nsec < 0) {
+                stat.st_ctim.tv_sec--;
+                stat.st_ctim.tv_nsec += 1000000000;
+        }
+        *ret_stat = stat;
+}
+
+/* --- listing --- */
+
+struct list_walk {
+        bool (*visit)(void *context, const char *name, const struct name_record *record);
+        void *context;
+};
+
+static bool list_entry(void *context, const struct statedb_view *entry)
+{
+        struct list_walk *walk = context;
+        struct record_key_parts parts;
+        struct name_record record;
+        char name[VIEW_NAME_MAX + 1];
+
+        if (record_key_parse(entry->key, entry->key_size, &parts) < 0 || parts.name_size > VIEW_NAME_MAX ||
+            record_decode_name(entry->value, entry->value_size, &record) < 0) {
+                log_error("a damaged name record is passed over");
+                return true;
+        }
+        memcpy(name, parts.name, parts.name_size);
+        name[parts.name_size] = '\0';
+        return walk->visit(walk->context, name, &record);
+}
+
+int view_list(struct view *view, uint64_t directory, const char *after,
+              bool (*visit)(void *context, const char *name, const struct name_record *record), void *visit_context)
+{
+        struct list_walk walk = { .visit = visit, .context = visit_context };
+        struct record_key prefix = record_prefix_id(TABLE_NAME, directory);
+        struct record_key from = { .size = 0 };
+        int64_t result;
+
+        if (after)
+                from = record_key_name(directory, after, strlen(after));
+        result = statedb_scan(view->context->db, from.bytes, from.size, prefix.bytes, prefix.size, UINT64_MAX, list_entry,
+                              &walk);
+        return result < 0 ? (int)result : 0;
+}
+
+struct link_walk {
+        int (*visit)(void *context, uint64_t parent, const char *name);
+        void *context;
+        int result;
+};
+
+static bool link_entry(void *context, const struct statedb_view *entry)
+{
+        struct link_walk *walk = context;
+        struct record_key_parts parts;
+        char name[VIEW_NAME_MAX + 1];
+
+        if (record_key_parse(entry->key, entry->key_size, &parts) < 0 || parts.name_size > VIEW_NAME_MAX)
+                return true;
+        memcpy(name, parts.name, parts.name_size);
+        name[parts.name_size] = '\0';
+        walk->result = walk->visit(walk->context, parts.parent, name);
+        return walk->result == 0;
+}
+
+int view_each_name(struct view *view, uint64_t id, const struct node_record *node,
+                   int (*visit)(void *context, uint64_t parent, const char *name), void *visit_context)
+{
+        struct link_walk walk = { .visit = visit, .context = visit_context };
+        struct record_key prefix = record_prefix_id(TABLE_LINK, id);
+        char name[VIEW_NAME_MAX + 1];
+        int64_t scanned;
+        int result;
+
+        primary_name(node, name);
+        result = visit(visit_context, node->parent, name);
+        if (result != 0 || !(node->flags & VIEW_NODE_LINKS))
+                return result;
+        scanned = statedb_scan(view->context->db, NULL, 0, prefix.bytes, prefix.size, UINT64_MAX, link_entry, &walk);
+        return scanned < 0 ? (int)scanned : walk.result;
+}
+
+int view_inode(struct view *view, uint64_t source_ino, struct inode_record *ret_inode)
+{
+        struct record_key key = record_key_inode(source_ino);
+        uint8_t buffer[RECORD_VALUE_BYTES];
+        size_t size;
+        int result = get(view, &key, buffer, &size);
+
+        return result < 0 ? result : record_decode_inode(buffer, size, ret_inode);
+}
+
+int view_put_inode(struct view *view, uint64_t source_ino, uint64_t id)
+{
+        struct inode_record inode = { .id = id, .epoch = view->context->epoch };
+        struct record_key key = record_key_inode(source_ino);
+        uint8_t buffer[RECORD_VALUE_BYTES];
+        size_t size;
+        int result = record_encode_inode(&inode, buffer, sizeof(buffer), &size);
+
+        return result < 0 ? result : statedb_put(view->context->db, key.bytes, key.size, buffer, size);
+}
+
+/* --- totals --- */
+
+enum category view_name_category(const struct name_record *name)
+{
+        return (enum category)((name->flags & NAME_CATEGORY_MASK) >> NAME_CATEGORY_SHIFT);
+}
+
+enum category view_classify(uint64_t target_mask, const struct node_record *node, const struct name_record *name)
+{
+        uint64_t done = node->complete & name->published & target_mask;
+
+        if (name->flags & VIEW_NAME_EXCLUDED)
+                return CATEGORY_EXCLUDED;
+        if (name->conflict & target_mask)
+                return CATEGORY_CONFLICT;
+        if (done == target_mask && target_mask != 0)
+                return (node->skipped & target_mask) == target_mask ? CATEGORY_SKIPPED : CATEGORY_COPIED;
+        if (node->flags & VIEW_NODE_MISSING)
+                return CATEGORY_MISSING;
+        return node->failed & target_mask ? CATEGORY_FAILED : CATEGORY_PENDING;
+}
+
+static uint32_t epoch_bits(const struct view *view)
+{
+        return (uint32_t)(view->context->epoch & 0xffffff);
+}
+
+static bool name_is_counted(const struct view *view, const struct name_record *name)
+{
+        return name->flags >> NAME_EPOCH_SHIFT == epoch_bits(view);
+}
+
+static bool is_primary(const struct node_record *node, uint64_t parent, const char *name)
+{
+        return node->parent == parent && strlen(name) == node->name_size && memcmp(node->name, name, node->name_size) == 0;
+}
+
+static void count_directory(struct view *view, enum category from, enum category to, bool was_counted)
+{
+        bool owed_before = was_counted && from == CATEGORY_PENDING;
+        bool owed_now = to == CATEGORY_PENDING;
+
+        if (owed_now && !owed_before)
+                atomic_fetch_add(&view->directories_owed, 1);
+        if (owed_before && !owed_now)
+                atomic_fetch_sub(&view->directories_owed, 1);
+}
+
+/* Brings the share of one name in the totals from (`old_node`, its counted category) to (`node`, what the records give). */
+static void account_name(struct view *view, const struct node_record *old_node, const struct node_record *node,
+                         uint64_t parent, const char *name, struct name_record *record)
+{
+        bool was_counted = name_is_counted(view, record);
+        enum category from = view_name_category(record);
+        enum category to = view_classify(view->context->target_mask, node, record);
+        bool bytes_count = S_ISREG(node->mode) && is_primary(node, parent, name);
+        int64_t old_bytes = was_counted && bytes_count ? (int64_t)old_node->size : 0;
+        int64_t bytes = bytes_count ? (int64_t)node->size : 0;
+
+        if (!(record->flags & VIEW_NAME_SOURCE))
+                return;
+        record->flags &= (1u << NAME_CATEGORY_SHIFT) - 1;
+        record->flags |= epoch_bits(view) << NAME_EPOCH_SHIFT | (uint32_t)to << NAME_CATEGORY_SHIFT;
+        if (S_ISDIR(node->mode)) {
+                count_directory(view, from, to, was_counted);
+                return;
+        }
+        if (!was_counted) {
+                progress_add(&view->context->progress, to, 1, bytes);
+                return;
+        }
+        if (from != to)
+                progress_move(&view->context->progress, from, to, (uint64_t)old_bytes);
+        if (bytes != old_bytes)
+                progress_add(&view->context->progress, to, 0, bytes - old_bytes);
+}
+
+struct group_sum {
+        unsigned slot;
+        uint64_t size, chunk_bytes, bytes;
+};
+
+static uint64_t chunk_length(uint64_t size, uint64_t chunk_bytes, uint64_t chunk)
+{
+        uint64_t offset = chunk * chunk_bytes;
+
+        return offset >= size ? 0 : size - offset < chunk_bytes ? size - offset : chunk_bytes;
+}
+
+static bool sum_group(void *context, const struct statedb_view *entry)
+{
+        struct group_sum *sum = context;
+        cleanup(pointer_free) struct group_record *group = malloc(sizeof(*group));
+        struct record_key_parts parts;
+
+        if (!group || record_key_parse(entry->key, entry->key_size, &parts) < 0 ||
+            record_decode_group(entry->value, entry->value_size, group) < 0)
+                return true;
+        for (unsigned i = 0; i < group->slot_count; i++) {
+                if (group->slots[i].slot != sum->slot)
+                        continue;
+                for (unsigned c = 0; c < group->chunk_count; c++)
+                        if (group->slots[i].present[c / 64] >> (c % 64) & 1)
+                                sum->bytes += chunk_length(sum->size, sum->chunk_bytes,
+                                                           (uint64_t)parts.group * RECORD_GROUP_CHUNKS + c);
+        }
+        return true;
+}
+
+uint64_t view_slot_bytes(struct view *view, uint64_t id, const struct node_record *node, unsigned slot)
+{
+        struct group_sum sum = { .slot = slot, .size = node->size, .chunk_bytes = view->context->chunk_bytes };
+        struct record_key prefix = record_prefix_generation(TABLE_GROUP, id, node->generation);
+
+        if (node->complete >> slot & 1)
+                return node->size;
+        if (!(node->partial >> slot & 1) || node->size <= sum.chunk_bytes)
+                return 0;
+        if (statedb_scan(view->context->db, NULL, 0, prefix.bytes, prefix.size, UINT64_MAX, sum_group, &sum) < 0)
+                return 0; /* what cannot be read counts as lacking, and is copied again */
+        return sum.bytes;
+}
+
+struct share {
+        uint64_t present, owed, queued;
+};
+
+/* What a node contributes to the figures of one slot. */
+static struct share node_share(struct view *view, uint64_t id, const struct node_record *node, unsigned slot)
+{
+        struct share share = { 0 };
+
+        if (!S_ISREG(node->mode) || !(node->flags & VIEW_NODE_SOURCE))
+                return share;
+        share.present = view_slot_bytes(view, id, node, slot);
+        if (!((node->conflict | node->failed) >> slot & 1) && !(node->flags & VIEW_NODE_MISSING))
+                share.owed = node->size - share.present;
+        if (node->flags & VIEW_NODE_QUEUED)
+                share.queued = share.owed;
+        return share;
+}
+
+static bool share_can_differ(const struct node_record *a, const struct node_record *b)
+{
+        return a->size != b->size || a->complete != b->complete || a->partial != b->partial || a->conflict != b->conflict ||
+               a->failed != b->failed || a->generation != b->generation || a->flags != b->flags || a->mode != b->mode;
+}
+
+static void account_node(struct view *view, uint64_t id, const struct node_record *old_node, struct node_record *node)
+{
+        struct progress *progress = &view->context->progress;
+        bool was_counted = old_node && old_node->epoch == view->context->epoch;
+
+        if (node->epoch != view->context->epoch || (was_counted && !share_can_differ(old_node, node)))
+                return;
+        for (unsigned slot = 0; slot < TARGET_SLOTS; slot++) {
+                struct share before = { 0 }, after;
+
+                if (!(view->context->target_mask >> slot & 1))
+                        continue;
+                if (was_counted)
+                        before = node_share(view, id, old_node, slot);
+                after = node_share(view, id, node, slot);
+                progress_target_add(progress, slot, (int64_t)(after.present - before.present), 0,
+                                    (int64_t)(after.owed - before.owed));
+                if (after.queued != before.queued)
+                        progress_queued_add(progress, slot, (int64_t)(after.queued - before.queued));
+        }
+}
+
+/* --- changes --- */
+
+struct reclassify {
+        struct view *view;
+        struct statedb_batch *batch;
+        const struct node_record *old_node, *node;
+        uint64_t skip_parent; /* this name is the caller's */
+        const char *skip_name;
+};
+
+static int reclassify_name(void *context, uint64_t parent, const char *name)
+{
+        struct reclassify *reclassify = context;
+        struct view *view = reclassify->view;
+        struct name_record record;
+
+        if (reclassify->skip_name && parent == reclassify->skip_parent && strcmp(name, reclassify->skip_name) == 0)
+                return 0;
+        if (get_name(view, parent, name, &record) < 0 || !name_is_counted(view, &record))
+                return 0; /* not counted yet: it will be as it is then */
+        account_name(view, reclassify->old_node, reclassify->node, parent, name, &record);
+        return put_name(reclassify->batch, parent, name, &record);
+}
+
+static int write_node_locked(struct view *view, struct statedb_batch *batch, uint64_t id, const struct node_record *old_node,
+                             struct node_record *node, uint64_t skip_parent, const char *skip_name)
+{
+        struct reclassify reclassify = { .view = view, .batch = batch, .old_node = old_node, .node = node,
+                                         .skip_parent = skip_parent, .skip_name = skip_name };
+        int result = put_node(batch, id, node);
+
+        if (result == 0 && id != VIEW_ROOT)
+                result = view_each_name(view, id, node, reclassify_name, &reclassify);
+        if (result == 0) {
+                account_node(view, id, old_node, node);
+                result = apply(view, batch);
+        }
+        return result;
+}
+
+int view_update(struct view *view, uint64_t id, bool (*change)(void *change_context, struct node_record *node),
+                void *change_context)
+{
+        cleanup(statedb_batch_deinit) struct statedb_batch batch;
+        struct node_record old_node, node;
+        int result;
+
+        statedb_batch_init(&batch);
+        MUTEX_SCOPE(&view->lock);
+        result = get_node(view, id, &node);
+        if (result < 0)
+                return result;
+        old_node = node;
+        if (!change(change_context, &node))
+                return 0;
+        return write_node_locked(view, &batch, id, &old_node, &node, 0, NULL);
+}
+
+int view_update_name(struct view *view, uint64_t parent, const char *name,
+                     bool (*change)(void *change_context, struct node_record *node, struct name_record *name_record),
+                     void *change_context)
+{
+        cleanup(statedb_batch_deinit) struct statedb_batch batch;
+        struct node_record old_node, node;
+        struct name_record record;
+        int result;
+
+        statedb_batch_init(&batch);
+        MUTEX_SCOPE(&view->lock);
+        result = get_name(view, parent, name, &record);
+        if (result == 0)
+                result = get_node(view, record.id, &node);
+        if (result < 0)
+                return result;
+        old_node = node;
+        if (!change(change_context, &node, &record))
+                return 0;
+        if (name_is_counted(view, &record))
+                account_name(view, &old_node, &node, parent, name, &record);
+        result = put_name(&batch, parent, name, &record);
+        if (result < 0)
+                return result;
+        return write_node_locked(view, &batch, record.id, &old_node, &node, parent, name);
+}
+
+int view_count(struct view *view, uint64_t parent, const char *name)
+{
+        cleanup(statedb_batch_deinit) struct statedb_batch batch;
+        struct node_record old_node, node;
+        struct name_record record;
+        int result;
+
+        statedb_batch_init(&batch);
+        MUTEX_SCOPE(&view->lock);
+        result = get_name(view, parent, name, &record);
+        if (result == 0)
+                result = get_node(view, record.id, &node);
+        if (result < 0)
+                return result;
+        if (name_is_counted(view, &record) && node.epoch == view->context->epoch)
+                return 0;
+        old_node = node;
+        account_name(view, &old_node, &node, parent, name, &record);
+        node.epoch = view->context->epoch;
+        account_node(view, record.id, &old_node, &node);
+        result = put_name(&batch, parent, name, &record);
+        if (result == 0)
+                result = put_node(&batch, record.id, &node);
+        return result < 0 ? result : apply(view, &batch);
+}
+
+int view_add(struct view *view, uint64_t parent, const char *name, const struct name_record *name_record,
+             const struct node_record *node)
+{
+        cleanup(statedb_batch_deinit) struct statedb_batch batch;
+        struct node_record linked;
+        struct name_record existing;
+        int result;
+
+        statedb_batch_init(&batch);
+        MUTEX_SCOPE(&view->lock);
+        if (get_name(view, parent, name, &existing) == 0)
+                return -EEXIST; /* another thread was faster */
+        result = put_name(&batch, parent, name, name_record);
+        if (result == 0 && node)
+                result = put_node(&batch, name_record->id, node);
+        if (result == 0 && !node) {
+                result = get_node(view, name_record->id, &linked);
+                linked.flags |= VIEW_NODE_LINKS;
+                if (result == 0)
+                        result = put_node(&batch, name_record->id, &linked);
+                if (result == 0)
+                        result = put_link(&batch, name_record->id, parent, name);
+        }
+        return result < 0 ? result : apply(view, &batch);
+}
+
+struct first_link {
+        uint64_t parent;
+        char name[VIEW_NAME_MAX + 1];
+        bool found;
+};
+
+static bool first_link_entry(void *context, const struct statedb_view *entry)
+{
+        struct first_link *first = context;
+        struct record_key_parts parts;
+
+        if (record_key_parse(entry->key, entry->key_size, &parts) < 0 || parts.name_size > VIEW_NAME_MAX)
+                return true;
+        first->parent = parts.parent;
+        memcpy(first->name, parts.name, parts.name_size);
+        first->name[parts.name_size] = '\0';
+        first->found = true;
+        return false;
+}
+
+/* Takes the name out of its node: another name becomes the first one, or the node goes with its last. */
+static int unlink_locked(struct view *view, struct statedb_batch *batch, uint64_t id, struct node_record *node,
+                         uint64_t parent, const char *name)
+{
+        struct record_key prefix = record_prefix_id(TABLE_LINK, id);
+        struct record_key key = record_key_link(id, parent, name, strlen(name));
+        struct first_link first = { 0 };
+        int64_t scanned = 0;
+
+        if (!is_primary(node, parent, name))
+                return statedb_batch_delete(batch, key.bytes, key.size);
+        if (node->flags & VIEW_NODE_LINKS)
+                scanned = statedb_scan(view->context->db, NULL, 0, prefix.bytes, prefix.size, 1, first_link_entry, &first);
+        if (scanned < 0)
+                return (int)scanned;
+        if (!first.found) {
+                key = record_key_node(id);
+                return statedb_batch_delete(batch, key.bytes, key.size);
+        }
+        node->parent = first.parent;
+        node->name_size = (uint16_t)strlen(first.name);
+        memcpy(node->name, first.name, node->name_size + 1u);
+        key = record_key_link(id, first.parent, first.name, node->name_size);
+        (void)statedb_batch_delete(batch, key.bytes, key.size); /* the batch keeps its first error */
+        return put_node(batch, id, node);
+}
+
+int view_remove(struct view *view, uint64_t parent, const char *name)
+{
+        cleanup(statedb_batch_deinit) struct statedb_batch batch;
+        struct record_key key = record_key_name(parent, name, strlen(name));
+        struct name_record record;
+        struct node_record node;
+        int result;
+
+        statedb_batch_init(&batch);
+        MUTEX_SCOPE(&view->lock);
+        result = get_name(view, parent, name, &record);
+        if (result == 0)
+                result = get_node(view, record.id, &node);
+        if (result < 0)
+                return result;
+        if (name_is_counted(view, &record) && (record.flags & VIEW_NAME_SOURCE))
+                return 0; /* it stands in the totals of this mount */
+        result = statedb_batch_delete(&batch, key.bytes, key.size);
+        if (result == 0)
+                result = unlink_locked(view, &batch, record.id, &node, parent, name);
+        return result < 0 ? result : apply(view, &batch);
+}
+
+int view_apply_marks(struct view *view, uint64_t id, struct statedb_batch *batch, unsigned slot, int64_t present_delta,
+                     bool (*change)(void *change_context, struct node_record *node), void *change_context)
+{
+        struct progress *progress = &view->context->progress;
+        struct node_record node;
+        int result;
+
+        MUTEX_SCOPE(&view->lock);
+        result = get_node(view, id, &node);
+        if (result < 0)
+                return result;
+        if (change && change(change_context, &node))
+                result = put_node(batch, id, &node);
+        if (result == 0)
+                result = apply(view, batch);
+        if (result < 0 || present_delta == 0 || node.epoch != view->context->epoch)
+                return result;
+        progress_target_add(progress, slot, present_delta, 0, -present_delta);
+        if (node.flags & VIEW_NODE_QUEUED)
+                progress_queued_add(progress, slot, -present_delta);
+        return 0;
+}
+
+static int reserve_ids(struct view *view, uint64_t end)
+{
+        struct record_key key = record_key_meta(VIEW_META_NAME);
+        uint8_t buffer[RECORD_VALUE_BYTES];
+        struct meta_record meta;
+        size_t size;
+        int result = get(view, &key, buffer, &size);
+
+        if (result == 0)
+                result = record_decode_meta(buffer, size, &meta);
+        if (result < 0)
+                return result;
+        meta.next_id = end;
+        result = record_encode_meta(&meta, buffer, sizeof(buffer), &size);
+        return result < 0 ? result : statedb_put(view->context->db, key.bytes, key.size, buffer, size);
+}
+
+/* An id that is given out before its reservation is durable can only stand in records that are not durable either: commits are a
+ * prefix of what was applied. */
+uint64_t view_new_id(struct view *view)
+{
+        MUTEX_SCOPE(&view->lock);
+        if (view->next_id >= view->reserved_id && reserve_ids(view, view->next_id + ID_RESERVE) == 0)
+                view->reserved_id = view->next_id + ID_RESERVE;
+        return view->next_id++;
+}
+
+struct forget_walk {
+        struct view *view;
+        struct statedb_batch batch;
+        uint64_t bit;
+        int result;
+};
+
+static bool forget_name(void *context, const struct statedb_view *entry)
+{
+        struct forget_walk *walk = context;
+        struct name_record name;
+        uint8_t buffer[RECORD_VALUE_BYTES];
+        size_t size;
+
+        if (record_decode_name(entry->value, entry->value_size, &name) < 0 || !((name.published | name.conflict) & walk->bit))
+                return true;
+        name.published &= ~walk->bit;
+        name.conflict &= ~walk->bit;
+        walk->result = record_encode_name(&name, buffer, sizeof(buffer), &size);
+        if (walk->result == 0)
+                walk->result = statedb_put(walk->view->context->db, entry->key, entry->key_size, buffer, size);
+        while (walk->result == 0 && statedb_throttle(walk->view->context->db) == -ETIMEDOUT)
+                ;
+        return walk->result == 0;
+}
+
+/* A new generation makes the chunk marks of all slots void, so it is taken only where this slot has a half file; the bytes that other
+ * targets have of it are copied again. */
+static bool forget_node(void *context, const struct statedb_view *entry)
+{
+        struct forget_walk *walk = context;
+        struct node_record node;
+        uint8_t buffer[RECORD_VALUE_BYTES];
+        size_t size;
+
+        if (record_decode_node(entry->value, entry->value_size, &node) < 0 ||
+            !((node.complete | node.verified | node.skipped | node.conflict | node.failed | node.partial) & walk->bit))
+                return true;
+        if (node.partial & walk->bit) {
+                node.generation++;
+                node.partial = 0;
+        }
+        node.complete &= ~walk->bit;
+        node.verified &= ~walk->bit;
+        node.skipped &= ~walk->bit;
+        node.conflict &= ~walk->bit;
+        node.failed &= ~walk->bit;
+        walk->result = record_encode_node(&node, buffer, sizeof(buffer), &size);
+        if (walk->result == 0)
+                walk->result = statedb_put(walk->view->context->db, entry->key, entry->key_size, buffer, size);
+        return walk->result == 0;
+}
+
+int view_forget_slot(struct view *view, unsigned slot)
+{
+        struct forget_walk walk = { .view = view, .bit = 1ull << slot };
+        struct record_key names = record_prefix_table(TABLE_NAME), nodes = record_prefix_table(TABLE_NODE);
+        int64_t scanned = statedb_scan(view->context->db, NULL, 0, names.bytes, names.size, UINT64_MAX, forget_name, &walk);
+
+        if (scanned >= 0 && walk.result == 0)
+                scanned = statedb_scan(view->context->db, NULL, 0, nodes.bytes, nodes.size, UINT64_MAX, forget_node, &walk);
+        return scanned < 0 ? (int)scanned : walk.result;
+}
+
+uint64_t view_directories_owed(struct view *view)
+{
+        return atomic_load(&view->directories_owed);
+}
+
+/* --- the queue --- */
+
+static bool change_queued(void *context, struct node_record *node)
+{
+        bool queued = *(const bool *)context;
+
+        if (queued == !!(node->flags & VIEW_NODE_QUEUED))
+                return false;
+        node->flags ^= VIEW_NODE_QUEUED;
+        return true;
+}
+
+int view_queue(struct view *view, uint64_t id, uint8_t priority)
+{
+        struct queue_record record = { .sequence = atomic_fetch_add(&view->queue_sequence, 1) };
+        struct record_key key = record_key_queue(priority, id);
+        uint8_t buffer[RECORD_VALUE_BYTES];
+        bool queued = true;
+        size_t size;
+        int result = record_encode_queue(&record, buffer, sizeof(buffer), &size);
+
+        if (result == 0)
+                result = statedb_put(view->context->db, key.bytes, key.size, buffer, size);
+        if (result == 0)
+                result = view_update(view, id, change_queued, &queued);
+        if (result == 0)
+                atomic_fetch_add(&view->queued, 1);
+        return result;
+}
+
+int view_unqueue(struct view *view, uint64_t id)
+{
+        bool queued = false;
+
+        for (uint8_t priority = VIEW_QUEUE_ASKED; priority <= VIEW_QUEUE_FILL; priority++) {
+                struct record_key key = record_key_queue(priority, id);
+                int result = statedb_delete(view->context->db, key.bytes, key.size);
+
+                if (result < 0)
+                        return result;
+        }
+        return view_update(view, id, change_queued, &queued);
+}
+
+int view_next_queued(struct view *view, uint8_t *priority, uint64_t *id)
+{
+        struct record_key prefix = record_prefix_table(TABLE_QUEUE);
+        struct record_key after = { .size = 0 };
+        struct statedb_entry entry = { .value = NULL };
+        struct record_key_parts parts;
+        int result;
+
+        if (*priority != 0)
+                after = record_key_queue(*priority, *id);
+        result = statedb_next(view->context->db, after.bytes, after.size, prefix.bytes, prefix.size, &entry);
+        if (result == 0)
+                result = record_key_parse(entry.key, entry.key_size, &parts);
+        statedb_entry_deinit(&entry);
+        if (result < 0)
+                return result;
+        *priority = parts.priority;
+        *id = parts.id;
+        return 0;
+}
+
+uint64_t view_queued_count(struct view *view)
+{
+        return atomic_load(&view->queued);
+}

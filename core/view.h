@@ -1,0 +1,130 @@
+/* The view: which names there are, what lies under them, and how far each is on each target. The records of the state, with the
+ * arithmetic that keeps the totals of progress.h in step with them.
+ *
+ * A node (file, directory, link, …) has a permanent id: its st_ino and FUSE node id. A name is a record under (parent id, name)
+ * that points to a node; hard links are several names of one node. The records are what the view shows, so a look-up needs no
+ * device: reconcile.h brings them up to date from the source and the targets, and when a device is gone or hangs they answer alone.
+ *
+ * What the masks mean (one bit for each target slot):
+ *   node.complete     every chunk of this generation is present (durable and marked)
+ *   name.published    the object stands there under this name, put there or found equal by cvv. Published and not complete: an
+ *                     older generation stands there, which cvv itself published (copied_size, copied_mtime_ns) and may replace
+ *   node.partial      the target has a partial file of this generation
+ *   node.conflict     something else has the name there
+ *   node.failed       this one cannot be brought there (the name is illegal there, the file too large, …)
+ * So a name is finished on a target where complete & published.
+ *
+ * Each name that the source has is in one category of progress.h; bytes count with a node's first name. Directories are counted
+ * apart, by view_directories_owed(). A name is counted when it is first seen in a mount (its record carries the mount's epoch).
+ *
+ * Thread safe. One mutex makes each read-modify-write of a record and its share of the totals one step; it is held for operations in
+ * memory only.
+ */
+#ifndef CVV_CORE_VIEW_H
+#define CVV_CORE_VIEW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "core/context.h"
+#include "core/record.h"
+
+enum {
+        VIEW_ROOT = 1,
+        VIEW_NAME_MAX = 255,
+};
+
+/* flags of a node */
+enum {
+        VIEW_NODE_SOURCE = 1 << 0,   /* the source has it */
+        VIEW_NODE_MISSING = 1 << 1,  /* the source had it: vanished, or cannot be read */
+        VIEW_NODE_QUEUED = 1 << 2,   /* it will be brought unasked */
+        VIEW_NODE_LINKS = 1 << 3,    /* it has further names (link records) */
+        VIEW_NODE_LOADED = 1 << 4,   /* a directory: every name of it is recorded */
+        VIEW_NODE_DRIFTED = 1 << 5,  /* the source file changed while it was copied; said once */
+};
+
+/* flags of a name; above them a category and the epoch in which it was counted */
+enum {
+        VIEW_NAME_SOURCE = 1 << 0,
+        VIEW_NAME_TARGET = 1 << 1,   /* only targets have it */
+        VIEW_NAME_EXCLUDED = 1 << 2, /* not in the view */
+        VIEW_NAME_WHITEOUT = 1 << 3, /* deleted through the mount */
+};
+
+/* The meta record of the state (struct meta_record), written by setup.c and, for next_id, here. */
+#define VIEW_META_NAME "state"
+
+struct view;
+
+int view_new(struct context *context, uint64_t first_free_id, struct view **ret_view);
+void view_free(struct view *view);
+struct context *view_context(const struct view *view);
+
+/* --- reading --- */
+/* -ENOENT: no such id; -EBADMSG: its record is damaged. */
+int view_node(struct view *view, uint64_t id, struct node_record *ret_node);
+/* -ENOENT also for whiteouts and excluded names. */
+int view_name(struct view *view, uint64_t parent, const char *name, struct name_record *ret_name);
+/* The name record of a node's first name. */
+int view_primary_name(struct view *view, const struct node_record *node, struct name_record *ret_name);
+/* Paths relative to the root, "" for the root itself; the caller frees them. -ELOOP: the records form a circle (damage). */
+int view_path(struct view *view, uint64_t id, char **ret_path);
+int view_source_path(struct view *view, uint64_t id, char **ret_path);
+int view_join_path(struct view *view, uint64_t parent, const char *name, char **ret_path);
+/* Walks `path` through the records alone. */
+int view_resolve(struct view *view, const char *path, uint64_t *ret_id);
+void view_stat(const struct context *context, uint64_t id, const struct node_record *node, struct stat *ret_stat);
+/* Calls `visit` for each name of a node: the first one, then its links. A visit must not call view functions that write. */
+int view_each_name(struct view *view, uint64_t id, const struct node_record *node,
+                   int (*visit)(void *context, uint64_t parent, const char *name), void *visit_context);
+/* The category of a name as it is counted. */
+enum category view_name_category(const struct name_record *name);
+/* Pure: the category that the records give. */
+enum category view_classify(uint64_t target_mask, const struct node_record *node, const struct name_record *name);
+/* Directories that some target still lacks. */
+uint64_t view_directories_owed(struct view *view);
+
+/* --- writing --- */
+uint64_t view_new_id(struct view *view);
+/* Changes a node's record: `change` edits it and says whether it did; totals follow. -ENOENT: no such node. */
+int view_update(struct view *view, uint64_t id, bool (*change)(void *change_context, struct node_record *node), void *change_context);
+/* As view_update, for the record of one name and its node together. The node is NULL-safe: it exists. */
+int view_update_name(struct view *view, uint64_t parent, const char *name,
+                     bool (*change)(void *change_context, struct node_record *node, struct name_record *name_record), void *change_context);
+/* Records a new name, with a new node where `node` is not NULL (else the name is a further one of the node `name_record->id`). */
+int view_add(struct view *view, uint64_t parent, const char *name, const struct name_record *name_record, const struct node_record *node);
+/* Forgets a name that neither the source nor any target has any more, and its node where it was the last name. */
+int view_remove(struct view *view, uint64_t parent, const char *name);
+/* Counts node and name for this mount where that was not done yet. */
+int view_count(struct view *view, uint64_t parent, const char *name);
+
+/* All that is recorded of a slot is void: every node and name forgets it. Before the first thread starts; walks the whole state. */
+int view_forget_slot(struct view *view, unsigned slot);
+
+/* The chunk marks of a node: applies `batch` (group records and the like that the caller encoded) together with the change of the node's
+ * record, and adds `present_delta` bytes to what `slot` has of it. One step. */
+int view_apply_marks(struct view *view, uint64_t id, struct statedb_batch *batch, unsigned slot, int64_t present_delta,
+                     bool (*change)(void *change_context, struct node_record *node), void *change_context);
+
+/* --- whole directories, and what lies beside names and nodes --- */
+/* Calls `visit` for the names of a directory in the order of their bytes, from the one after `after` (NULL: the first), until it returns
+ * false; excluded names and whiteouts too. Without locks. */
+int view_list(struct view *view, uint64_t directory, const char *after,
+              bool (*visit)(void *context, const char *name, const struct name_record *record), void *visit_context);
+/* The node that an inode of the source was given, in this mount or (then the epoch is another) in an earlier one. */
+int view_inode(struct view *view, uint64_t source_ino, struct inode_record *ret_inode);
+int view_put_inode(struct view *view, uint64_t source_ino, uint64_t id);
+/* The bytes that `slot` has of a node, as recorded. */
+uint64_t view_slot_bytes(struct view *view, uint64_t id, const struct node_record *node, unsigned slot);
+
+/* --- the queue of what is brought unasked --- */
+enum { VIEW_QUEUE_ASKED = 1, VIEW_QUEUE_FILL = 2 }; /* `fill PATH` and reads go before `fill` of everything */
+int view_queue(struct view *view, uint64_t id, uint8_t priority);
+int view_unqueue(struct view *view, uint64_t id);
+/* The next queued node after (*priority, *id); both are moved on. -ENOENT at the end. */
+int view_next_queued(struct view *view, uint8_t *priority, uint64_t *id);
+uint64_t view_queued_count(struct view *view);
+
+#endif
