@@ -43,9 +43,10 @@ static _Noreturn void end_now(const char *why)
         code = EXIT_SIGNAL + first_signal;
         detach = mounted;
         mutex_unlock(&mutex);
-        log_warning("%s; ending now, the next mount goes on from the last checkpoint", why);
         if (options.foreground)
                 message_line_within(SPEAK_MS, why);
+        else
+                log_warning("%s", why);
         if (detach && detach_mount(options.mountpoint, DETACH_LAZY, DETACH_MS) < 0)
                 log_warning("a dead mount stays at %s", options.mountpoint); /* the next mount there clears it */
         _exit(code);
@@ -53,9 +54,10 @@ static _Noreturn void end_now(const char *why)
 
 static void say_resume(void)
 {
-        log_info("%s", options.resume);
         if (options.foreground)
                 message_line_within(SPEAK_MS, options.resume);
+        else
+                log_info("%s", options.resume);
 }
 
 /* Notes the first signal. False where there was one already. */
@@ -94,7 +96,7 @@ static void *run(void *argument)
                 if (poll_fds[0].revents)
                         return NULL;
                 if (ready == 0 && timeout_ms >= 0 && left_ms() == 0)
-                        end_now("a device hangs");
+                        end_now("a device hangs; ending now, the next mount goes on from the last checkpoint");
                 if (ready <= 0 || read(signal_fd, &info, sizeof(info)) != sizeof(info))
                         continue;
                 if (!take_signal((int)info.ssi_signo))

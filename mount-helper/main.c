@@ -33,7 +33,7 @@ static int output(const char *text)
 
 static int later(enum dispatch what)
 {
-        message_line("cvv %s: comes with a later version", dispatch_name(what));
+        message_line("%s: comes with a later version", dispatch_name(what));
         return EXIT_USAGE;
 }
 

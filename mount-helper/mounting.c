@@ -1,7 +1,6 @@
 #include "mount-helper/mounting.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,6 +19,7 @@
 #include "mount-helper/daemon.h"
 #include "mount-helper/ending.h"
 #include "mount-helper/message.h"
+#include "mount-helper/prober.h"
 #include "mount-helper/quote.h"
 
 #if CVV_HAVE_SYSTEMD
@@ -56,11 +56,12 @@ static int code_or_signal(int code)
 }
 
 /* Says why the start failed, once, to the parent and to the log. */
-static int fail(const struct error *error)
+static int fail(const struct mounting *mounting, const struct error *error)
 {
         int code = code_or_signal(error->code == -EINVAL ? EXIT_USAGE : EXIT_FAILED);
 
-        log_error("%s", error->message);
+        if (!mounting->options->foreground) /* there the log is the same terminal */
+                log_error("%s", error->message);
         daemon_report(code, code > EXIT_SIGNAL ? "interrupted before the mount was there" : error->message);
         return code;
 }
@@ -73,33 +74,17 @@ static void notify_service_manager(void)
 #endif
 }
 
-/* Waits for the first answer of the mount, as another process would get it. */
-static int wait_for_answer(const char *mountpoint)
-{
-        cleanup(pointer_free) char *path = NULL;
-        cleanup(fd_close) int fd = -1;
-        char byte;
-
-        if (asprintf(&path, "%s/.cvv/state", strcmp(mountpoint, "/") == 0 ? "" : mountpoint) < 0) {
-                path = NULL;
-                return -ENOMEM;
-        }
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-        return read(fd, &byte, 1) < 0 ? -errno : 0;
-}
-
 static void *report_ready(void *argument)
 {
         struct mounting *mounting = argument;
         const char *mountpoint = mounting->options->mountpoint;
         struct error error;
-        int r = wait_for_answer(mountpoint);
+        int r = prober_ask(mountpoint);
 
+        prober_stop();
         if (r < 0) {
                 (void)error_set(&error, -EIO, "the mount at %s does not answer: %s", mountpoint, strerror(-r));
-                (void)fail(&error); /* the code is for the main thread to find again */
+                (void)fail(mounting, &error); /* the code is for the main thread to find again */
                 mounting->unanswered = true;
                 ending_exit();
                 return NULL;
@@ -174,9 +159,10 @@ static void say_owed(const struct mounting *mounting)
 
         if (!owed)
                 return;
-        log_info("%s", owed);
         if (mounting->options->foreground)
                 message_line_within(1000, owed);
+        else
+                log_info("%s", owed);
 }
 
 /* Ends what start() has made. */
@@ -205,7 +191,7 @@ static int serve(struct mounting *mounting)
 
         r = start(mounting, &error);
         if (r < 0) {
-                code = fail(&error);
+                code = fail(mounting, &error);
                 stop(mounting, false);
                 return code;
         }
@@ -255,22 +241,23 @@ static int live(struct mounting *mounting)
         int code, r;
 
         (void)signal(SIGPIPE, SIG_IGN); /* cannot fail: a valid number */
-        r = ending_start(&ending);
-        if (r < 0) {
-                (void)error_set(&error, r, "cannot wait for signals: %s", strerror(-r));
-                return fail(&error);
+        r = prober_start();             /* before the first thread */
+        if (r == 0)
+                r = ending_start(&ending);
+        if (r < 0)
+                (void)error_set(&error, r, "cannot start: %s", strerror(-r));
+        else
+                r = start_log(mounting, &error);
+        if (r == 0) {
+                prepare_process();
+                code = serve(mounting);
+                stop_log(mounting);
+        } else {
+                code = fail(mounting, &error);
         }
-        r = start_log(mounting, &error);
-        if (r < 0) {
-                code = fail(&error);
-                ending_stop();
-                return code;
-        }
-        prepare_process();
-        code = serve(mounting);
-        stop_log(mounting);
         if (mounting->stuck)
                 _exit(code);
+        prober_stop();
         ending_stop();
         return code;
 }
