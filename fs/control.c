@@ -19,6 +19,7 @@ struct control {
         struct mirror *mirror;
         struct control_owner owner;
         struct control_block *block;
+        struct openlist *open;
 };
 
 /* An open file. */
@@ -27,7 +28,7 @@ struct control_file {
         struct control_block_file *blocking; /* else NULL */
 };
 
-int control_new(struct mirror *mirror, const struct options *options, struct control **ret_control)
+int control_new(struct mirror *mirror, const struct options *options, struct openlist *open, struct control **ret_control)
 {
         cleanup(pointer_free) struct control *control = calloc(1, sizeof(*control));
         int r;
@@ -35,6 +36,7 @@ int control_new(struct mirror *mirror, const struct options *options, struct con
         if (!control)
                 return -ENOMEM;
         control->mirror = mirror;
+        control->open = open;
         control->owner = (struct control_owner){
                 .uid = mirror_owner(mirror),
                 .gid = getgid(),
@@ -240,7 +242,26 @@ void control_getattr(struct control *control, fuse_req_t req, uint64_t nodeid)
                 reply_attributes(req, &stat, CONTROL_TIMEOUTS.attributes_s);
 }
 
+/* ---- opening ---- */
+
+/* Hands `object` over to the kernel. */
+static void open_reply(struct control *control, fuse_req_t req, void *object, void (*close)(void *object),
+                       struct fuse_file_info *fi)
+{
+        int r = openlist_add(control->open, object, close, &fi->fh);
+
+        if (r < 0)
+                reply_result(req, r);
+        else if (!reply_open(req, fi))
+                openlist_close(control->open, fi->fh);
+}
+
 /* ---- directories ---- */
+
+static void close_dir(void *object)
+{
+        control_dir_close(object);
+}
 
 void control_opendir(struct control *control, fuse_req_t req, uint64_t nodeid, struct fuse_file_info *fi)
 {
@@ -257,9 +278,7 @@ void control_opendir(struct control *control, fuse_req_t req, uint64_t nodeid, s
                 reply_result(req, r);
                 return;
         }
-        fi->fh = (uintptr_t)dir;
-        if (!reply_open(req, fi))
-                control_dir_close(dir);
+        open_reply(control, req, dir, close_dir, fi);
 }
 
 void control_readdir(struct control *control, fuse_req_t req, size_t size, uint64_t offset, bool plus,
@@ -272,21 +291,17 @@ void control_readdir(struct control *control, fuse_req_t req, size_t size, uint6
                 reply_result(req, r);
                 return;
         }
-        r = control_dir_read((struct control_dir *)(uintptr_t)fi->fh, offset, &control->owner, &buffer);
+        r = control_dir_read(openlist_object(fi->fh), offset, &control->owner, &buffer);
         dirbuf_reply(&buffer, r);
         dirbuf_deinit(&buffer);
 }
 
-void control_releasedir(fuse_req_t req, const struct fuse_file_info *fi)
-{
-        control_dir_close((struct control_dir *)(uintptr_t)fi->fh);
-        reply_result(req, 0);
-}
-
 /* ---- files ---- */
 
-static void file_close(struct control_file *file)
+static void file_close(void *object)
 {
+        struct control_file *file = object;
+
         if (file->blocking)
                 control_block_close(file->blocking);
         control_text_deinit(&file->text);
@@ -333,12 +348,10 @@ void control_open(struct control *control, fuse_req_t req, uint64_t nodeid, stru
                 reply_result(req, r);
                 return;
         }
-        fi->fh = (uintptr_t)file;
         fi->direct_io = 1;
         fi->nonseekable = file->blocking != NULL;
         fi->noflush = 1;
-        if (!reply_open(req, fi))
-                file_close(file);
+        open_reply(control, req, file, file_close, fi);
 }
 
 static void text_read(const struct control_text *text, fuse_req_t req, size_t size, uint64_t offset)
@@ -360,7 +373,7 @@ static void text_read(const struct control_text *text, fuse_req_t req, size_t si
 
 void control_read(fuse_req_t req, size_t size, uint64_t offset, const struct fuse_file_info *fi)
 {
-        struct control_file *file = (struct control_file *)(uintptr_t)fi->fh;
+        struct control_file *file = openlist_object(fi->fh);
 
         if (file->blocking)
                 control_block_read(file->blocking, req, size, (fi->flags & O_NONBLOCK) != 0);
@@ -403,7 +416,7 @@ void control_write(struct control *control, fuse_req_t req, const char *data, si
 
 void control_poll(fuse_req_t req, const struct fuse_file_info *fi, struct fuse_pollhandle *handle)
 {
-        struct control_file *file = (struct control_file *)(uintptr_t)fi->fh;
+        struct control_file *file = openlist_object(fi->fh);
 
         if (file->blocking) {
                 control_block_poll(file->blocking, req, handle);
@@ -412,10 +425,4 @@ void control_poll(fuse_req_t req, const struct fuse_file_info *fi, struct fuse_p
         if (handle)
                 fuse_pollhandle_destroy(handle);
         reply_poll(req, POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM);
-}
-
-void control_release(fuse_req_t req, const struct fuse_file_info *fi)
-{
-        file_close((struct control_file *)(uintptr_t)fi->fh);
-        reply_result(req, 0);
 }

@@ -1,4 +1,5 @@
-/* The operations on nodes of `.cvv`. Each function replies to `req`; node ids are those of control_tree.h.
+/* The operations on nodes of `.cvv`. Each function replies to `req`; node ids are those of control_tree.h. What was opened is
+ * released through the openlist.
  *
  * All are answered from memory, save what control_lane() names: the tree `files` asks the view, which may wait for a device;
  * spooling a long report and carrying out a command may take their time. The caller sees to it that those do not take
@@ -12,11 +13,12 @@
 
 #include "core/mirror.h"
 #include "fs/lowlevel.h"
+#include "fs/openlist.h"
 
 struct control;
 
-/* `mirror` and `options` are borrowed until control_free(). 0 or -errno. */
-int control_new(struct mirror *mirror, const struct options *options, struct control **ret_control)
+/* `mirror`, `options` and `open`, which gets what is open in `.cvv`, are borrowed until control_free(). 0 or -errno. */
+int control_new(struct mirror *mirror, const struct options *options, struct openlist *open, struct control **ret_control)
     __attribute__((nonnull, warn_unused_result));
 /* Starts and ends what answers blocking files; see control_block.h. */
 int control_start(struct control *control) __attribute__((nonnull, warn_unused_result));
@@ -49,7 +51,6 @@ void control_opendir(struct control *control, fuse_req_t req, uint64_t nodeid, s
     __attribute__((nonnull));
 void control_readdir(struct control *control, fuse_req_t req, size_t size, uint64_t offset, bool plus,
                      const struct fuse_file_info *fi) __attribute__((nonnull));
-void control_releasedir(fuse_req_t req, const struct fuse_file_info *fi) __attribute__((nonnull));
 
 void control_open(struct control *control, fuse_req_t req, uint64_t nodeid, struct fuse_file_info *fi)
     __attribute__((nonnull));
@@ -58,6 +59,5 @@ void control_write(struct control *control, fuse_req_t req, const char *data, si
     __attribute__((nonnull));
 void control_poll(fuse_req_t req, const struct fuse_file_info *fi, struct fuse_pollhandle *handle)
     __attribute__((nonnull(1, 2)));
-void control_release(fuse_req_t req, const struct fuse_file_info *fi) __attribute__((nonnull));
 
 #endif

@@ -279,8 +279,6 @@ void control_block_free(struct control_block *block)
 {
         if (!block)
                 return;
-        while (block->files)
-                control_block_close(block->files);
         events_unref(block->events);
         mutex_deinit(&block->lock);
         condition_deinit(&block->signal);

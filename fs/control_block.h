@@ -28,7 +28,7 @@ int control_block_new(struct mirror *mirror, struct control_block **ret_block) _
 int control_block_start(struct control_block *block) __attribute__((nonnull, warn_unused_result));
 /* Answers all parked reads with an end of file, wakes the pollers, joins the thread. Later reads find the end. Idempotent. */
 void control_block_stop(struct control_block *block) __attribute__((nonnull));
-/* After control_block_stop(); every file is closed or will not be used again. The mirror calls back no more: it has stopped
+/* After control_block_stop(); every file is closed. The mirror calls back no more: it has stopped
  * or calls mirror_on_idle's subscriber under its own care. NULL is allowed. */
 void control_block_free(struct control_block *block);
 

@@ -88,7 +88,7 @@ const struct fuse_lowlevel_ops ops_table = {
         .opendir = ops_opendir,
         .readdir = ops_readdir,
         .readdirplus = ops_readdirplus,
-        .releasedir = ops_releasedir,
+        .releasedir = ops_release,
         .fsyncdir = ops_fsync,
         .statfs = ops_statfs,
         .setxattr = ops_setxattr,
@@ -107,8 +107,10 @@ const struct fuse_lowlevel_ops ops_table = {
 
 static int ops_set_up(struct ops *ops, unsigned thread_count)
 {
-        int r = control_new(ops->mirror, ops->options, &ops->control);
+        int r = openlist_new(&ops->open);
 
+        if (r == 0)
+                r = control_new(ops->mirror, ops->options, ops->open, &ops->control);
         if (r == 0)
                 r = parked_new(&ops->parked);
         if (r == 0)
@@ -144,6 +146,7 @@ void ops_free(struct ops *ops)
         gate_free(ops->view_gate);
         parked_free(ops->parked);
         control_free(ops->control);
+        openlist_free(ops->open);
         free(ops);
 }
 
@@ -158,8 +161,12 @@ void ops_close_gates(struct ops *ops)
         gate_close(ops->slow_gate);
 }
 
-bool ops_stop(struct ops *ops, uint64_t deadline_ns)
+bool ops_stop(struct ops *ops, bool close_open, uint64_t deadline_ns)
 {
         control_stop(ops->control);
-        return parked_stop(ops->parked, deadline_ns);
+        if (!parked_stop(ops->parked, deadline_ns))
+                return false;
+        if (close_open)
+                openlist_close_all(ops->open);
+        return true;
 }

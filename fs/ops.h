@@ -32,8 +32,9 @@ extern const struct fuse_lowlevel_ops ops_table;
 int ops_start(struct ops *ops) __attribute__((nonnull, warn_unused_result));
 /* Refuses requests that wait at the gates, so that the loop's threads come free. */
 void ops_close_gates(struct ops *ops) __attribute__((nonnull));
-/* When the loop's threads have ended: ends blocking files and gives up parked reads; all of them are answered. False: some
- * are not by `deadline_ns` of clock_now_ns(); ops_free() must not be called then. */
-bool ops_stop(struct ops *ops, uint64_t deadline_ns) __attribute__((nonnull, warn_unused_result));
+/* When the loop is over: ends blocking files and gives up parked reads; all of them are answered. `close_open`: the loop's
+ * threads have all ended, so that what the kernel has open can be closed, for no release will come. False: some reads are not
+ * answered by `deadline_ns` of clock_now_ns(); ops_free() must not be called then. */
+bool ops_stop(struct ops *ops, bool close_open, uint64_t deadline_ns) __attribute__((nonnull, warn_unused_result));
 
 #endif

@@ -49,3 +49,20 @@ void ops_dispatch(struct gate_request *request, enum control_operation operation
                 break;
         }
 }
+
+void ops_reply_open(struct gate_request *request, void *object, void (*close)(void *object))
+{
+        struct ops *ops = request->context;
+        int r = openlist_add(ops->open, object, close, &request->fi.fh);
+
+        if (r < 0)
+                reply_result(request->req, r);
+        else if (!reply_open(request->req, &request->fi))
+                openlist_close(ops->open, request->fi.fh);
+}
+
+void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+        openlist_close(ops_of(req)->open, fi->fh);
+        reply_result(req, 0);
+}

@@ -10,9 +10,9 @@
 /* Behind `.cvv`, which comes last in a listing of the root. */
 #define OFFSET_BEHIND_ALL ((uint64_t)INT64_MAX)
 
-static struct mirror_dir *dir_of(const struct fuse_file_info *fi)
+static void close_dir(void *object)
 {
-        return (struct mirror_dir *)(uintptr_t)fi->fh;
+        mirror_closedir(object);
 }
 
 /* ---- opening ---- */
@@ -32,9 +32,7 @@ static void opendir_run(struct gate_request *request)
                 reply_result(request->req, r);
                 return;
         }
-        request->fi.fh = (uintptr_t)dir;
-        if (!reply_open(request->req, &request->fi))
-                mirror_closedir(dir);
+        ops_reply_open(request, dir, close_dir);
 }
 
 void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -43,17 +41,6 @@ void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
         request.fi = *fi;
         ops_dispatch(&request, CONTROL_SEARCH);
-}
-
-/* Closing touches no device: the listing was taken before. */
-void ops_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-        if (nodeid_is_control(ino)) {
-                control_releasedir(req, fi);
-                return;
-        }
-        mirror_closedir(dir_of(fi));
-        reply_result(req, 0);
 }
 
 /* ---- reading ---- */
@@ -81,7 +68,7 @@ static int view_list(struct gate_request *request, struct dirbuf *buffer)
 
         if ((uint64_t)request->offset == OFFSET_BEHIND_ALL)
                 return 0;
-        r = mirror_readdir(dir_of(&request->fi), (uint64_t)request->offset, buffer->plus, list_entry, &listing);
+        r = mirror_readdir(openlist_object(request->fi.fh), (uint64_t)request->offset, buffer->plus, list_entry, &listing);
         if (r < 0 || listing.is_full || request->nodeid != MIRROR_ROOT || !ops->options->list_control)
                 return r;
         control_root_stat(ops->control, &stat);

@@ -9,9 +9,9 @@
 #include <fcntl.h>
 #include <poll.h>
 
-static struct mirror_handle *handle_of(const struct fuse_file_info *fi)
+static void close_handle(void *object)
 {
-        return (struct mirror_handle *)(uintptr_t)fi->fh;
+        mirror_release(object);
 }
 
 /* ---- opening ---- */
@@ -49,12 +49,11 @@ static void view_open(struct gate_request *request)
                 reply_result(request->req, r);
                 return;
         }
-        request->fi.fh = (uintptr_t)handle;
-        if (!set_mode(&request->fi, request->nodeid, is_finished)) {
+        if (set_mode(&request->fi, request->nodeid, is_finished)) {
+                ops_reply_open(request, handle, close_handle);
+        } else {
                 mirror_release(handle);
                 reply_stale(request->req);
-        } else if (!reply_open(request->req, &request->fi)) {
-                mirror_release(handle);
         }
 }
 
@@ -81,16 +80,6 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         ops_dispatch(&request, CONTROL_OPEN);
 }
 
-void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-        if (nodeid_is_control(ino)) {
-                control_release(req, fi);
-                return;
-        }
-        mirror_release(handle_of(fi));
-        reply_result(req, 0);
-}
-
 /* ---- data ---- */
 
 void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
@@ -98,7 +87,7 @@ void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct 
         if (nodeid_is_control(ino))
                 control_read(req, size, (uint64_t)offset, fi);
         else
-                parked_read(ops_of(req)->parked, handle_of(fi), (uint64_t)offset, size, req);
+                parked_read(ops_of(req)->parked, openlist_object(fi->fh), (uint64_t)offset, size, req);
 }
 
 static void write_run(struct gate_request *request)
@@ -140,7 +129,7 @@ void ops_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_in
 static void lseek_run(struct gate_request *request)
 {
         reply_offset(request->req,
-                     mirror_lseek(handle_of(&request->fi), (uint64_t)request->offset, request->whence));
+                     mirror_lseek(openlist_object(request->fi.fh), (uint64_t)request->offset, request->whence));
 }
 
 void ops_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi)

@@ -327,7 +327,7 @@ int session_loop(struct session *session)
         deadline_ns = clock_now_ns() + END_SECONDS * UINT64_C(1000000000);
         ops_close_gates(session->ops);
         have_ended = workers_end(session, deadline_ns);
-        session->is_stuck = !ops_stop(session->ops, deadline_ns) || !have_ended;
+        session->is_stuck = !ops_stop(session->ops, have_ended, deadline_ns) || !have_ended;
         if (session->is_stuck)
                 return -ETIMEDOUT;
         return r < 0 ? r : session->result;
