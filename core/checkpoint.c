@@ -12,6 +12,7 @@
 #include "core/log.h"
 #include "core/publish.h"
 #include "core/steps.h"
+#include "core/touched.h"
 
 enum { SINGLE_SYNCS_MAX = 8 };
 
@@ -179,7 +180,7 @@ static void finish_directories(struct checkpointer *checkpointer)
 {
         struct target *target = checkpointer->target;
 
-        if (!directories_pending(target) || !target_takes_writes(target) || !checkpointer->idle(checkpointer->idle_context))
+        if (!touched_pending(target) || !target_takes_writes(target) || !checkpointer->idle(checkpointer->idle_context))
                 return;
         (void)directories_finish(checkpointer->view, target); /* said there; the scan finds what is left */
         if (target->changed)
@@ -245,7 +246,7 @@ static void *checkpoint_main(void *argument)
                 }
         }
         mutex_unlock(&target->lock);
-        if (directories_pending(target) && target_serves_reads(target))
+        if (touched_pending(target) && target_serves_reads(target))
                 (void)directories_finish(checkpointer->view, target); /* said there */
         mutex_lock(&target->lock);
         target->checkpointer_ended = true;

@@ -25,7 +25,8 @@ struct block_job {
         struct target_job base;
         struct move *move;       /* with a reference */
         struct block *block;     /* with a reference; NULL: a hole */
-        uint64_t offset, length;
+        const uint8_t *data;     /* in the block */
+        uint64_t offset, length; /* in the file */
 };
 
 static bool is_dropped(struct move *move, unsigned slot)
@@ -48,7 +49,7 @@ static void run_block(struct target_job *base, struct target *target, bool disca
                 result = part_prepare(move->file, target, move->generation);
                 if (result == 0)
                         result = part_put(move->file, target, move->generation, job->offset,
-                                          job->block ? job->block->data : NULL, job->length);
+                                          job->data, job->length);
                 if (result < 0)
                         part_fail(move->file, target, result, "write");
         }
@@ -99,17 +100,21 @@ static void run_last(struct target_job *base, struct target *target, bool discar
         free(job);
 }
 
+/* `data` lies in `block`; both NULL: zeros. */
 static struct block_job *job_new(struct move *move, void (*run)(struct target_job *, struct target *, bool),
-                                 struct block *block, uint64_t offset, uint64_t length)
+                                 struct block *block, const uint8_t *data, uint64_t offset, uint64_t length)
 {
         struct block_job *job = calloc(1, sizeof(*job));
 
         if (!job)
                 return NULL;
         job->base.run = run;
-        job->base.bytes = block ? block->size : 0;
+        job->base.bytes = block && data == block->data ? block->size : 0; /* a block of several extents counts once … */
+        if (block && job->base.bytes == 0)
+                job->base.bytes = length;                                 /* … or about so */
         job->move = move;
         job->block = block ? block_ref(block) : NULL;
+        job->data = data;
         job->offset = offset;
         job->length = length;
         move_ref(move);
@@ -164,7 +169,7 @@ static void wait_for_room(struct reading *reading)
         }
 }
 
-static void queue_block(struct reading *reading, struct block *block, uint64_t offset, uint64_t length)
+static void queue_extent(struct reading *reading, struct block *block, const uint8_t *data, uint64_t offset, uint64_t length)
 {
         struct move *move = reading->move;
         uint64_t aims = reading->aims & ~atomic_load(&move->dropped);
@@ -172,7 +177,7 @@ static void queue_block(struct reading *reading, struct block *block, uint64_t o
         if (aims != 0 && !is_hurried(move))
                 wait_for_room(reading);
         for (CONTEXT_EACH_TARGET(reading->context, aims, target)) {
-                struct block_job *job = job_new(move, run_block, block, offset, length);
+                struct block_job *job = job_new(move, run_block, block, data, offset, length);
 
                 if (job && target_enqueue(target, &job->base, false)) {
                         reading->queued |= 1ull << target->slot;
@@ -181,6 +186,8 @@ static void queue_block(struct reading *reading, struct block *block, uint64_t o
                 drop_slot(move, target->slot);
                 if (job)
                         job_drop(job);
+                if (target_takes_writes(target))
+                        reading->context->fell_behind(reading->context->callback_context, target);
         }
 }
 
@@ -192,7 +199,7 @@ static void queue_last(struct reading *reading)
 
         for (CONTEXT_EACH_TARGET(reading->context, reading->aims, target)) {
                 bool queued = reading->queued >> target->slot & 1; /* a hung target is not given more than it holds already */
-                struct block_job *job = queued ? job_new(move, run_last, NULL, 0, 0) : NULL;
+                struct block_job *job = queued ? job_new(move, run_last, NULL, NULL, 0, 0) : NULL;
                 bool complete;
 
                 if (job && target_enqueue(target, &job->base, true))
@@ -289,16 +296,71 @@ static int pass_hole(struct reading *reading, size_t index, uint64_t offset, uin
                 chunk_hash_update(&reading->hash, zeros, length - done < sizeof(zeros) ? length - done : sizeof(zeros));
         file_feed_digest(move->file, move->generation, offset, NULL, length);
         show_block(reading, index, NULL, true);
-        queue_block(reading, NULL, offset, length);
+        queue_extent(reading, NULL, NULL, offset, length);
         return 0;
+}
+
+/* The data extents of a block, in order; what lies between them are holes. */
+struct extents {
+        size_t count;
+        struct {
+                uint64_t start, end;
+        } list[BUFPOOL_BLOCK_BYTES / 4096];
+};
+
+/* Reads the data of a block; holes in it become zeros in memory, and are not written to the targets. */
+static int read_extents(struct reading *reading, struct block *block, uint64_t offset, uint64_t length, struct extents *extents)
+{
+        uint64_t at = offset, end = offset + length;
+
+        extents->count = 0;
+        while (at < end) {
+                uint64_t start, stop;
+                int64_t count;
+
+                if (!has_data(reading, at, end - at)) {
+                        memset(block->data + (at - offset), 0, end - at);
+                        return 0;
+                }
+                start = reading->data_start > at ? reading->data_start : at;
+                stop = reading->data_end < end ? reading->data_end : end;
+                if (extents->count + 1 == sizeof(extents->list) / sizeof(extents->list[0]))
+                        stop = end; /* smaller pieces than pages: the rest is taken as data */
+                memset(block->data + (at - offset), 0, start - at);
+                count = io_read_full(reading->fd, block->data + (start - offset), stop - start, start);
+                if (count < 0 || (uint64_t)count < stop - start)
+                        return count < 0 ? (int)count : -ESTALE; /* shorter than it was */
+                extents->list[extents->count].start = start;
+                extents->list[extents->count++].end = stop;
+                at = stop;
+        }
+        return 0;
+}
+
+static void queue_block(struct reading *reading, struct block *block, uint64_t offset, uint64_t length,
+                        const struct extents *extents)
+{
+        uint64_t at = offset;
+
+        for (size_t i = 0; i < extents->count; i++) {
+                uint64_t start = extents->list[i].start, end = extents->list[i].end;
+
+                if (start > at)
+                        queue_extent(reading, NULL, NULL, at, start - at);
+                queue_extent(reading, block, block->data + (start - offset), start, end - start);
+                at = end;
+        }
+        if (at < offset + length)
+                queue_extent(reading, NULL, NULL, at, offset + length - at);
 }
 
 static int read_block(struct reading *reading, size_t index, uint64_t offset, uint64_t length)
 {
         struct move *move = reading->move;
         struct context *context = reading->context;
-        struct block *block;
-        int64_t count;
+        cleanup(block_release) struct block *block = NULL;
+        struct extents extents;
+        int result;
 
         if (!has_data(reading, offset, length))
                 return pass_hole(reading, index, offset, length);
@@ -307,19 +369,19 @@ static int read_block(struct reading *reading, size_t index, uint64_t offset, ui
         block = get_block(reading);
         if (!block)
                 return -ESHUTDOWN;
-        count = io_read_full(reading->fd, block->data, length, offset);
-        if (count < 0 || (uint64_t)count < length) {
-                block_unref(block);
-                return count < 0 ? (int)count : -ESTALE; /* shorter than it was */
-        }
+        result = read_extents(reading, block, offset, length, &extents);
+        if (result < 0)
+                return result;
         block->length = length;
-        if (move->origin == MOVE_ORIGIN_SOURCE)
+        if (move->origin == MOVE_ORIGIN_SOURCE) {
+                if (extents.count != 1 && !version_holds(move, reading->fd))
+                        return -ESTALE; /* see pass_hole */
                 progress_source_read(&context->progress, length, false);
+        }
         chunk_hash_update(&reading->hash, block->data, length);
         show_block(reading, index, block, false);
         file_feed_digest(move->file, move->generation, offset, block->data, length);
-        queue_block(reading, block, offset, length);
-        block_unref(block);
+        queue_block(reading, block, offset, length, &extents);
         return 0;
 }
 
@@ -445,6 +507,7 @@ int chunkmove_run(struct move *move)
         uint64_t id = move->file->id;
         struct file_read *readers;
         struct hash128 hash = { { 0 } };
+        bool from_source;
         int result = chunk_hash_init(&reading.hash);
 
         mutex_lock(&move->file->lock);
@@ -463,11 +526,15 @@ int chunkmove_run(struct move *move)
         queue_last(&reading);
         fd_close(&reading.fd);
         chunk_hash_deinit(&reading.hash);
-        if (result == -ESTALE && move->origin == MOVE_ORIGIN_SOURCE)
-                reading.context->drifted(reading.context->callback_context, id);
+        from_source = move->origin == MOVE_ORIGIN_SOURCE;
         move_unref(move);
         /* A change of the source, or a target that failed as the origin, is no failure of the read: it is resolved anew. */
-        file_read_resume(readers, result == -ESTALE || (result < 0 && move->origin != MOVE_ORIGIN_SOURCE) ? 0 : result);
+        if (!from_source)
+                file_read_resume(readers, result == -ESHUTDOWN ? result : 0);
+        else if (result == -ESTALE)
+                file_read_resume(readers, reading.context->drifted(reading.context->callback_context, id));
+        else
+                file_read_resume(readers, result);
         return result;
 }
 
@@ -559,7 +626,7 @@ int chunkmove_run_whole(struct file *file, uint64_t slots)
         mutex_unlock(&file->lock);
         result = S_ISDIR(file->mode) ? 0 : capture_node(file, generation);
         if (result == -ESTALE)
-                context->drifted(context->callback_context, file->id);
+                (void)context->drifted(context->callback_context, file->id); /* whether it helped or not: not this time */
         if (result < 0)
                 return result;
         for (CONTEXT_EACH_TARGET(context, slots, target)) {

@@ -32,6 +32,7 @@ struct context {
         atomic_bool source_absent;        /* its directory is gone or another one: nothing in it may be believed */
         struct target *targets[TARGET_SLOTS]; /* by slot; NULL where there is none */
         uint64_t target_mask;             /* the slots in use */
+        bool unclean;                     /* the mount before did not end well */
         uint64_t epoch;                   /* this mount's number in the state */
         uint64_t chunk_bytes;
         uint32_t source_tag;              /* a hash of the source's identity: see part.h */
@@ -42,8 +43,10 @@ struct context {
         /* Somebody waits for this move (with a reference, taken over): it goes before everything. Called without locks. */
         void (*submit)(void *context, struct move *move);
         /* The record of a file is not what its mover met in the source: the source is looked at again, and what lives of the file is
-         * loaded anew. May wait for the source. Called without locks. */
-        void (*drifted)(void *context, uint64_t id);
+         * loaded anew. May wait for the source. Called without locks. 0: it can be tried again; else what its readers get. */
+        int (*drifted)(void *context, uint64_t id);
+        /* The queue of a target was full, and a chunk was not given to it. Called without locks. */
+        void (*fell_behind)(void *context, struct target *target);
         /* A file that lacks something was found while everything is queued. Called without locks. */
         void (*work_found)(void *context);
         /* A name of the node was published or found equal on a target. Called without locks. */

@@ -10,71 +10,7 @@
 #include "core/log.h"
 #include "core/problem.h"
 #include "core/reconcile.h"
-
-/* Ids in a sorted array: directories are few beside files, and are touched in runs. */
-struct directory_set {
-        uint64_t *ids;
-        size_t count, capacity;
-};
-
-static size_t position(const struct directory_set *set, uint64_t id)
-{
-        size_t low = 0, high = set->count;
-
-        while (low < high) {
-                size_t middle = low + (high - low) / 2;
-
-                if (set->ids[middle] < id)
-                        low = middle + 1;
-                else
-                        high = middle;
-        }
-        return low;
-}
-
-static int insert(struct directory_set *set, uint64_t id)
-{
-        size_t at = position(set, id);
-
-        if (at < set->count && set->ids[at] == id)
-                return 0;
-        if (set->count == set->capacity) {
-                size_t capacity = set->capacity ? set->capacity * 2 : 64;
-                uint64_t *ids = reallocarray(set->ids, capacity, sizeof(*ids));
-
-                if (!ids)
-                        return -ENOMEM;
-                set->ids = ids;
-                set->capacity = capacity;
-        }
-        memmove(set->ids + at + 1, set->ids + at, (set->count - at) * sizeof(*set->ids));
-        set->ids[at] = id;
-        set->count++;
-        return 0;
-}
-
-void directories_touch(struct target *target, uint64_t id)
-{
-        MUTEX_SCOPE(&target->lock);
-        if (!target->directories)
-                target->directories = calloc(1, sizeof(*target->directories));
-        if (!target->directories || insert(target->directories, id) < 0)
-                target->directories_forgotten = true; /* no memory: the next scan finds it by its times */
-}
-
-bool directories_pending(struct target *target)
-{
-        MUTEX_SCOPE(&target->lock);
-        return target->directories && target->directories->count > 0;
-}
-
-void directories_free(struct target *target)
-{
-        if (target->directories)
-                free(target->directories->ids);
-        free(target->directories);
-        target->directories = NULL;
-}
+#include "core/touched.h"
 
 static bool change_published(void *context, struct node_record *node, struct name_record *name)
 {
@@ -102,8 +38,8 @@ static int make_one(struct view *view, struct target *target, uint64_t id, const
         if (parent < 0)
                 return parent;
         if (mkdirat(parent, name, (node->mode & 0777) | 0700) == 0) {
-                directories_touch(target, node->parent);
-                directories_touch(target, id);
+                touched_add(target, node->parent);
+                touched_add(target, id);
         } else if (errno != EEXIST) {
                 return -errno;
         } else {
@@ -168,24 +104,19 @@ static int finish_one(struct view *view, struct target *target, uint64_t id)
 
 int directories_finish(struct view *view, struct target *target)
 {
-        struct directory_set set = { 0 };
+        uint64_t *ids;
+        size_t count = touched_take(target, &ids);
         int result = 0;
 
-        mutex_lock(&target->lock);
-        if (target->directories) {
-                set = *target->directories;
-                memset(target->directories, 0, sizeof(*target->directories));
-        }
-        mutex_unlock(&target->lock);
         /* Children have greater ids than their parents in the usual case; setting times does not touch the parent anyway. */
-        for (size_t i = set.count; i-- > 0;) {
-                int one = finish_one(view, target, set.ids[i]);
+        for (size_t i = count; i-- > 0;) {
+                int one = finish_one(view, target, ids[i]);
 
                 if (one < 0)
                         log_warning("target %u: a directory could not get its times: %s", target->n, strerror(-one));
                 if (one < 0 && result == 0)
                         result = one;
         }
-        free(set.ids);
+        free(ids);
         return result;
 }

@@ -1,8 +1,7 @@
 /* Directories on the targets: made when something in them is brought (or they are queued themselves), finished at the end.
  *
  * A directory is made with the source's permissions at most, plus what its owner needs to fill it, and gets owner, times, attributes
- * and its true mode when nothing more is on its way: each name that is published in it moves its mtime. What is still to be
- * finished is remembered in memory only: after a crash the scan finds directories whose times differ.
+ * and its true mode when nothing more is on its way: each name that is published in it moves its mtime (touched.h).
  */
 #ifndef CVV_CORE_DIRECTORIES_H
 #define CVV_CORE_DIRECTORIES_H
@@ -12,11 +11,7 @@
 /* Makes the directory `id` and those above it on the target; those that are recorded as being there only where `again`. 0 or the target's error; -ENOTDIR where something else has the name. On a
  * thread of the target. */
 int directories_make(struct view *view, struct target *target, uint64_t id, bool again);
-/* Something in the directory `id` was changed on the target: it is to be finished again. */
-void directories_touch(struct target *target, uint64_t id);
-bool directories_pending(struct target *target);
 /* Gives all touched directories their metadata, durably. On a thread of the target; asks the source with a time-out. */
 int directories_finish(struct view *view, struct target *target);
-void directories_free(struct target *target);
 
 #endif

@@ -8,7 +8,11 @@
 #include "core/io.h"
 #include "core/log.h"
 
-enum { PIECES_MAX = 18, ZERO_BYTES = 64 * 1024 };
+enum {
+        PIECES_MAX = 18,
+        ZERO_BYTES = 64 * 1024,
+        ATTEMPTS_MAX = 64, /* a source that changes faster than a chunk of it can be read is an error in the end */
+};
 
 static const uint8_t zeros[ZERO_BYTES];
 
@@ -38,6 +42,7 @@ struct file_read {
         bool finished;
         struct file_read *next;
         uint64_t bad_slots;  /* targets that failed for this request */
+        unsigned attempts;   /* how often it was parked */
         unsigned piece_count;
         struct piece pieces[PIECES_MAX];
 };
@@ -155,6 +160,10 @@ static enum resolved park_locked(struct file_read *read, uint64_t offset, struct
         uint64_t chunk = offset / context->chunk_bytes;
         struct move *move = file_find_move_locked(file, chunk);
 
+        if (!S_ISREG(file->mode) || ++read->attempts > ATTEMPTS_MAX) {
+                *ret_error = -EIO;
+                return RESOLVED_ENDED;
+        }
         if (!move || !move->reading) {
                 int result = file->has_source || file_holder_locked(file, chunk, read->bad_slots) >= 0
                                  ? file_claim_locked(file, chunk, context->target_mask, true, &move)

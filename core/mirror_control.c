@@ -7,6 +7,8 @@
 #include "core/cleanup.h"
 #include "core/log.h"
 
+enum { CHECKPOINT_S = 10 };
+
 /* A command that was checked: what it names was found. Nothing is changed before all of a write were. */
 struct checked {
         const struct command *command;
@@ -33,11 +35,18 @@ static int check(struct mirror *mirror, const struct command *command, struct ch
                 return result < 0 ? error_set(error, result, "%s: %s", command->path, strerror(-result)) : 0;
         case COMMAND_RESYNC:
                 if (command->target != 0 && !find_target(mirror, command->target))
-                        return error_set(error, -ENOENT, "there is no target %u", command->target);
+                        return error_set(error, -EINVAL, "there is no target %u", command->target);
                 return 0;
-        case COMMAND_VERIFY:
-        case COMMAND_ADD:
         case COMMAND_REMOVE:
+                if (!find_target(mirror, command->target))
+                        return error_set(error, -EINVAL, "there is no target %u", command->target);
+                return error_set(error, -EOPNOTSUPP, "this version does not have that command yet");
+        case COMMAND_VERIFY:
+                result = mirror_resolve(mirror, command->path, &ret_checked->id);
+                if (result < 0)
+                        return error_set(error, result, "%s: %s", command->path, strerror(-result));
+                return error_set(error, -EOPNOTSUPP, "this version does not have that command yet");
+        case COMMAND_ADD:
                 return error_set(error, -EOPNOTSUPP, "this version does not have that command yet");
         case COMMAND_PAUSE:
         case COMMAND_RESUME:
@@ -154,7 +163,7 @@ static int carry_out(struct mirror *mirror, const struct checked *checked)
                 limiter_set_rate(mirror->context.limiter, command->limit_bytes_per_s);
                 return 0;
         case COMMAND_CHECKPOINT:
-                return mirror_checkpoint(mirror, clock_now_ns() + 60 * 1000000000ull);
+                return mirror_checkpoint(mirror, clock_now_ns() + CHECKPOINT_S * 1000000000ull);
         case COMMAND_VERIFY:
         case COMMAND_ADD:
         case COMMAND_REMOVE:

@@ -6,8 +6,7 @@
 
 #include "core/cleanup.h"
 #include "core/fileread.h"
-#include "core/log.h"
-#include "core/metadata_rules.h"
+#include "core/holders.h"
 #include "core/openapps.h"
 
 struct mirror_handle {
@@ -16,55 +15,6 @@ struct mirror_handle {
         bool fills;               /* a read of it starts the fill of the rest */
         atomic_bool filled;       /* it has done so */
 };
-
-/* What lies under the final name must still be what was published. */
-static int check_finished(struct mirror *mirror, const struct target *target, const struct node_record *node, int fd)
-{
-        struct stat stat;
-
-        if (fstat(fd, &stat) < 0)
-                return -errno;
-        if ((uint64_t)stat.st_size != node->size ||
-            !metadata_mtime_equal(stat.st_mtim.tv_sec * 1000000000ll + stat.st_mtim.tv_nsec, node->mtime_ns,
-                                  reconcile_granularity_ns(&mirror->context, target)))
-                return -ESTALE;
-        return 0;
-}
-
-/* Opens the finished file on one target for reading, and shows it to all readers of the file. */
-static int open_finished(struct mirror *mirror, struct file *file, struct target *target, const struct node_record *node)
-{
-        struct file_part *part = &file->parts[target->slot];
-        cleanup(pointer_free) char *path = NULL;
-        cleanup(fd_close) int fd = -1;
-        bool open;
-        int result;
-
-        mutex_lock(&file->lock);
-        open = part->fd >= 0;
-        mutex_unlock(&file->lock);
-        if (open)
-                return 0;
-        result = view_path(mirror->view, file->id, &path);
-        if (result < 0)
-                return result;
-        fd = root_call_open(&target->root, path);
-        if (fd < 0)
-                return fd;
-        result = check_finished(mirror, target, node, fd);
-        if (result < 0) {
-                log_warning("target %u: %s is not as it was published; the source is read", target->n, path);
-                return result;
-        }
-        MUTEX_SCOPE(&file->lock);
-        if (file->generation != node->generation)
-                return -ESTALE;
-        if (part->fd < 0)
-                part->fd = fd_steal(&fd);
-        if (part->kind == PART_UNKNOWN)
-                part->kind = PART_FINISHED;
-        return 0;
-}
 
 int mirror_open_file(struct mirror *mirror, uint64_t id, const struct mirror_open_request *request, bool *ret_finished,
                      struct mirror_handle **ret_handle)
@@ -83,7 +33,9 @@ int mirror_open_file(struct mirror *mirror, uint64_t id, const struct mirror_ope
                 return S_ISDIR(node.mode) ? -EISDIR : -EINVAL;
         for (CONTEXT_EACH_TARGET(&mirror->context, mirror_finished_slots(mirror, &node), target))
                 if (target_serves_reads(target) && !finished)
-                        finished = open_finished(mirror, file, target, &node) == 0;
+                        finished = holders_open_finished(file, target, &node) == 0;
+        if (!finished)
+                holders_open(file);
         if (!finished && !(node.flags & VIEW_NODE_SOURCE))
                 return -EIO; /* only targets have it, and none of them gives it */
         handle = calloc(1, sizeof(*handle));

@@ -17,9 +17,11 @@
 #include "core/part.h"
 #include "core/report_text.h"
 #include "core/steps.h"
+#include "core/touched.h"
 
 enum {
-        WRITE_HANG_MS = 20000, /* a target's write that takes longer: it hangs */
+        WRITE_SLOW_MS = 4000,  /* a target's write that takes longer: it is behind */
+        WRITE_HANG_MS = 20000, /* longer than this: it hangs */
         SYNC_HANG_MS = 120000, /* so for a sync, which may have a whole interval to write */
         TICK_MS = 1000,
 };
@@ -49,20 +51,33 @@ static void on_submit(void *context, struct move *move)
         scheduler_submit(mirror->scheduler, move);
 }
 
-static void on_drifted(void *context, uint64_t id)
+static int on_drifted(void *context, uint64_t id)
 {
         struct mirror *mirror = context;
         cleanup(file_release) struct file *file = NULL;
         struct node_record before, after;
+        int result = view_node(mirror->view, id, &before);
 
-        if (view_node(mirror->view, id, &before) < 0)
-                return;
-        (void)reconcile_renew(mirror->reconcile, id); /* without an answer the records stand, and the next reader asks again */
-        if (view_node(mirror->view, id, &after) < 0 || after.generation != before.generation)
-                return; /* content_changed has done it */
-        file = files_peek(mirror->files, id);
-        if (file)
-                file_reload(file);
+        if (result < 0)
+                return -EIO;
+        result = reconcile_renew(mirror->reconcile, id);
+        if (view_node(mirror->view, id, &after) < 0)
+                return -EIO;
+        if (after.generation == before.generation) { /* else content_changed has done it */
+                file = files_peek(mirror->files, id);
+                if (file)
+                        file_reload(file);
+        }
+        return result < 0 || (after.flags & VIEW_NODE_MISSING) ? -EIO : 0;
+}
+
+static void on_fell_behind(void *context, struct target *target)
+{
+        struct mirror *mirror = context;
+
+        if (target_state(target) == TARGET_ONLINE)
+                target_set_state(target, TARGET_BEHIND, "it does not keep up with the others");
+        scheduler_missed(mirror->scheduler, 1ull << target->slot);
 }
 
 static void on_work_found(void *context)
@@ -76,7 +91,13 @@ static void on_published(void *context, uint64_t id)
 {
         struct mirror *mirror = context;
 
+        struct node_record node;
+        cleanup(pointer_free) char *path = NULL;
+
         scheduler_settle(mirror->scheduler, id);
+        if (view_node(mirror->view, id, &node) == 0 && mirror_finished_slots(mirror, &node) == mirror->context.target_mask &&
+            view_path(mirror->view, id, &path) == 0)
+                events_add(mirror->context.events, "copied", path, 0, NULL);
 }
 
 static void on_target_changed(void *context, struct target *target)
@@ -105,7 +126,7 @@ bool mirror_is_busy(struct mirror *mirror)
         if (!nothing_on_its_way(mirror))
                 return true;
         for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
-                if (target_takes_writes(target) && directories_pending(target))
+                if (target_takes_writes(target) && touched_pending(target))
                         return true;
         return false;
 }
@@ -136,11 +157,13 @@ static void on_scan_ended(void *context)
 static void watch_target(struct mirror *mirror, struct target *target)
 {
         uint64_t now = clock_now_ns();
-        bool hangs, recovers = false;
+        bool hangs, slow, recovers = false;
 
         mutex_lock(&target->lock);
         hangs = (target->writer_busy_since_ns && now > target->writer_busy_since_ns + WRITE_HANG_MS * 1000000ull) ||
                 (target->syncing_since_ns && now > target->syncing_since_ns + SYNC_HANG_MS * 1000000ull);
+        slow = target->state == TARGET_ONLINE && target->writer_busy_since_ns &&
+               now > target->writer_busy_since_ns + WRITE_SLOW_MS * 1000000ull;
         if (hangs && (target->state == TARGET_ONLINE || target->state == TARGET_BEHIND))
                 target->hung = true;
         else if (!hangs && target->hung && target->state == TARGET_OFFLINE)
@@ -152,6 +175,8 @@ static void watch_target(struct mirror *mirror, struct target *target)
         if (recovers)
                 target->hung = false;
         mutex_unlock(&target->lock);
+        if (slow && !hangs)
+                on_fell_behind(mirror, target);
         if (hangs)
                 target_set_state(target, TARGET_OFFLINE, "it does not answer");
         if (recovers) {
@@ -186,7 +211,7 @@ static void *watchdog_main(void *argument)
                 }
                 if (nothing_on_its_way(mirror))
                         for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
-                                if (directories_pending(target))
+                                if (touched_pending(target))
                                         checkpoint_wake(target);
                 if (notify && !mirror_is_busy(mirror))
                         notify(notify_context);
@@ -209,6 +234,7 @@ static void set_up_context(struct mirror *mirror, const struct options *options)
         context->options = options;
         context->db = setup->db;
         context->source = setup->has_source ? &mirror->setup.source : NULL;
+        context->unclean = setup->unclean;
         context->epoch = setup->meta.epoch;
         context->chunk_bytes = setup->meta.chunk_bytes;
         context->source_tag = (uint32_t)XXH3_64bits(setup->meta.source_identity, strlen(setup->meta.source_identity));
@@ -225,6 +251,7 @@ static void set_up_context(struct mirror *mirror, const struct options *options)
         context->content_changed = on_content_changed;
         context->submit = on_submit;
         context->drifted = on_drifted;
+        context->fell_behind = on_fell_behind;
         context->work_found = on_work_found;
         context->published = on_published;
         context->callback_context = mirror;
@@ -348,6 +375,8 @@ static int start_targets(struct mirror *mirror)
 
                 part_sweep(mirror->view, target);
                 target_refresh_space(target);
+                if (mirror->context.unclean)
+                        touched_add(target, VIEW_ROOT);
                 result = target_start(target, ceiling);
                 if (result == 0)
                         result = checkpoint_start(mirror->view, target, nothing_on_its_way, mirror);
@@ -522,7 +551,7 @@ void mirror_free(struct mirror *mirror)
         if (!mirror)
                 return;
         for (size_t i = 0; i < mirror->setup.target_count; i++)
-                directories_free(mirror->setup.targets[i]);
+                touched_free(mirror->setup.targets[i]);
         scan_free(mirror->scan);
         scheduler_free(mirror->scheduler);
         files_free(mirror->files);

@@ -408,7 +408,7 @@ static int list(struct mirror *mirror, struct list_walk *walk)
 static void each_slot(struct list_walk *walk, uint64_t mask, const char *path, const char *what, const char *then)
 {
         for (CONTEXT_EACH_TARGET(&walk->mirror->context, mask, target))
-                (void)fprintf(walk->spool, "%s: target %u: %s; %s\n", path, target->n, what, then); /* ferror() is looked at */
+                (void)fprintf(walk->spool, "%s: target %u (%s): %s; %s\n", path, target->n, target->root.path, what, then); /* ferror() is looked at */
 }
 
 static void error_line(struct list_walk *walk, const char *path, const struct name_record *name, const struct node_record *node)
@@ -451,10 +451,11 @@ int mirror_errors(struct mirror *mirror, int *ret_fd)
                 enum target_state state = target_state(target);
 
                 if (state != TARGET_ONLINE)
-                        (void)fprintf(walk.spool, "target %u: %s: %s; what it misses is brought when it is back\n", target->n,
-                                      status_target_state_name(state), target->last_error[0] ? target->last_error : "-");
+                        (void)fprintf(walk.spool, "target %u (%s): %s: %s; what it misses is brought when it is back\n", target->n,
+                                      target->root.path, status_target_state_name(state), target->last_error[0] ? target->last_error : "-");
                 if (lost)
-                        (void)fprintf(walk.spool, "target %u: its filesystem or user cannot hold: %s\n", target->n, lost);
+                        (void)fprintf(walk.spool, "target %u (%s): its filesystem or user cannot hold: %s\n", target->n,
+                                      target->root.path, lost);
         }
         result = list(mirror, &walk);
         if (result < 0) {

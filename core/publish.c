@@ -15,6 +15,7 @@
 #include "core/problem.h"
 #include "core/reconcile.h"
 #include "core/steps.h"
+#include "core/touched.h"
 
 enum { DIRECTORY_SYNCS_MAX = 16 }; /* above that one syncfs is cheaper */
 
@@ -203,7 +204,7 @@ static int publish_first(struct name_visit *visit, uint64_t parent, const char *
         if (result == 0)
                 result = rename_partial(batch, visit->file, visit->node, path);
         if (result == 0) {
-                directories_touch(batch->target, parent);
+                touched_add(batch->target, parent);
                 result = note_name(batch, visit->file, visit->node->generation, parent, name, false);
         }
         return result;
@@ -229,7 +230,7 @@ static int publish_name(void *context, uint64_t parent, const char *name)
                 return 0;
         result = make_link(batch, visit->file, visit->node, parent, name);
         if (result == 0) {
-                directories_touch(batch->target, parent);
+                touched_add(batch->target, parent);
                 result = note_name(batch, visit->file, visit->node->generation, parent, name, false);
         }
         return result < 0 ? result : 0;

@@ -13,6 +13,7 @@
 #include "core/listing.h"
 #include "core/log.h"
 #include "core/metadata_rules.h"
+#include "core/touched.h"
 
 enum { FRESH_SLOTS = 65536 };
 #define FRESH_NS 1000000000u
@@ -331,6 +332,8 @@ static int take_source_name(struct reconcile *reconcile, uint64_t parent, const 
 
         if (result == -ENOENT)
                 result = add_source_name(reconcile, parent, name, stat, excluded, &change.id);
+        if (result == -EEXIST) /* another thread was faster */
+                result = view_update_name(reconcile->view, parent, name, change_source, &change);
         if (result < 0)
                 return result;
         if (change.content_changed && context->content_changed)
@@ -515,6 +518,17 @@ static int reconcile_name(struct reconcile *reconcile, uint64_t parent, const ch
 
 /* --- whole directories --- */
 
+/* After a crash: a directory that cvv made, and whose times or mode are not the source's, was not finished. */
+static void check_directory(struct target *target, uint64_t id, const struct node_record *node, const struct name_record *name,
+                            const struct statx *stat, uint64_t granularity_ns)
+{
+        if (!S_ISDIR(stat->stx_mode) || !((name->published & ~node->skipped) >> target->slot & 1))
+                return;
+        if (!metadata_mtime_equal(node->mtime_ns, metadata_time_ns(&stat->stx_mtime), granularity_ns) ||
+            stat->stx_mode != node->mode || stat->stx_uid != node->uid || stat->stx_gid != node->gid)
+                touched_add(target, id);
+}
+
 /* Judges what one target has under the names of a batch. */
 static void judge_batch(struct reconcile *reconcile, struct target *target, uint64_t directory, const char *path,
                         const struct listing *batch)
@@ -542,6 +556,8 @@ static void judge_batch(struct reconcile *reconcile, struct target *target, uint
                 if (view_name(reconcile->view, directory, names[i], &name) < 0 ||
                     view_node(reconcile->view, name.id, &node) < 0)
                         continue;
+                if (context->unclean && stat && S_ISDIR(node.mode))
+                        check_directory(target, name.id, &node, &name, stat, granularity_ns);
                 (void)reconcile_apply(reconcile->view, directory, names[i], target->slot,
                                       reconcile_judge(&node, &name, target->slot, stat, existing, granularity_ns));
         }

@@ -7,7 +7,7 @@
 
 #include "core/chunkmove.h"
 #include "core/cleanup.h"
-#include "core/fileread.h"
+#include "core/holders.h"
 #include "core/log.h"
 
 enum {
@@ -277,6 +277,8 @@ static void bring_file(struct scheduler *scheduler, uint64_t id, uint64_t allowe
         needed = needed_slots(scheduler, id, &node) & allowed;
         if (needed == 0 || files_get(scheduler->files, id, &file) < 0)
                 return;
+        if (S_ISREG(node.mode) && (node.complete | node.partial))
+                holders_open(file); /* what others have is taken from there */
         while (S_ISREG(node.mode) && !must_leave(scheduler, is_resync)) {
                 uint64_t chunk = file_next_lacking(file, from, needed & usable_slots(scheduler));
 
@@ -530,11 +532,16 @@ void scheduler_kick(struct scheduler *scheduler)
         condition_broadcast(&scheduler->changed);
 }
 
+void scheduler_missed(struct scheduler *scheduler, uint64_t slots)
+{
+        MUTEX_SCOPE(&scheduler->lock);
+        scheduler->resync_wanted |= slots;
+        condition_broadcast(&scheduler->changed);
+}
+
 void scheduler_resync(struct scheduler *scheduler, uint64_t slots)
 {
-        mutex_lock(&scheduler->lock);
-        scheduler->resync_wanted |= slots;
-        mutex_unlock(&scheduler->lock);
+        scheduler_missed(scheduler, slots);
         scheduler_kick(scheduler);
 }
 

@@ -29,6 +29,8 @@ void scheduler_free(struct scheduler *scheduler);
 void scheduler_submit(struct scheduler *scheduler, struct move *move);
 /* Something is queued, or a target came back: the queue is passed through again. */
 void scheduler_kick(struct scheduler *scheduler);
+/* These targets missed something of what is queued: their resync threads bring it when nothing is filled. */
+void scheduler_missed(struct scheduler *scheduler, uint64_t slots);
 /* The queue is passed through again, and these targets are asked what they miss. */
 void scheduler_resync(struct scheduler *scheduler, uint64_t slots);
 void scheduler_pause(struct scheduler *scheduler, bool paused);

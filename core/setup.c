@@ -247,6 +247,7 @@ static int check_database(struct setup *setup, struct error *error)
 
         if (faccessat(statedir_fd(setup->state), RUNNING_FILE, F_OK, 0) < 0)
                 return 0;
+        setup->unclean = true;
         result = statedb_check(statedir_path(setup->state), record_validate);
         if (result == STATEDB_DAMAGED) {
                 log_error("the state in %s is damaged: it is set aside, and what the targets hold is compared",

@@ -29,6 +29,7 @@ struct setup {
         struct statedir *state;
         struct statedb *db;
         struct meta_record meta;
+        bool unclean;                         /* the last mount did not end well */
         uint64_t void_slots;                  /* what the state says of these targets is void */
 };
 

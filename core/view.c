@@ -467,7 +467,7 @@ static void account_name(struct view *view, const struct node_record *old_node, 
                 return;
         record->flags &= (1u << NAME_CATEGORY_SHIFT) - 1;
         record->flags |= epoch_bits(view) << NAME_EPOCH_SHIFT | (uint32_t)to << NAME_CATEGORY_SHIFT;
-        if (S_ISDIR(node->mode)) {
+        if (S_ISDIR(node->mode) && to != CATEGORY_EXCLUDED) {
                 count_directory(view, from, to, was_counted);
                 return;
         }
