@@ -1,8 +1,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "config.h"
 #include "core/cleanup.h"
@@ -42,14 +44,14 @@ static int words_add_list(struct words *words, const char *list)
         return r;
 }
 
-/* Takes over the words, with each list behind -o filtered and in a word of its own. */
+/* Takes over the words, with each list behind -o filtered and in a word of its own. Room for one more list stays. */
 static int words_init(struct words *words, int argc, char **argv)
 {
         static char option[] = "-o";
         int r = 0;
 
-        words->items = calloc((size_t)argc * 2 + 1, sizeof(*words->items));
-        words->lists = calloc((size_t)argc + 1, sizeof(*words->lists));
+        words->items = calloc((size_t)argc * 2 + 3, sizeof(*words->items));
+        words->lists = calloc((size_t)argc + 2, sizeof(*words->lists));
         if (!words->items || !words->lists)
                 return -ENOMEM;
         for (int i = 0; r == 0 && i < argc; i++) {
@@ -123,6 +125,28 @@ static int output(const char *text)
         return message_output(text) < 0 ? EXIT_FAILED : EXIT_DONE;
 }
 
+static bool has_option(const struct words *words, const char *name)
+{
+        for (int i = 0; i < words->list_count; i++)
+                if (optionlist_has(words->lists[i], name))
+                        return true;
+        return false;
+}
+
+/* For mount(8) `suid` and `dev` are what holds unless the user says otherwise, so it does not hand them on; for libfuse it
+ * is the other way round. (mount.fuse3 does the same. For an fstab line with `user`, mount(8) says nosuid and nodev.) */
+static int add_defaults_of_mount(struct words *words)
+{
+        static char option[] = "-o";
+
+        if (geteuid() != 0 || has_option(words, "remount"))
+                return 0;
+        words->items[words->count++] = option;
+        return words_add_list(words, has_option(words, "nosuid")  ? has_option(words, "nodev") ? "" : "dev"
+                                     : has_option(words, "nodev") ? "suid"
+                                                                  : "suid,dev");
+}
+
 /* `skip` words stand in front of the options. */
 static int run(int argc, char **argv, int skip, int (*parse)(int, char **, struct options *, struct error *),
                const char *help)
@@ -132,6 +156,8 @@ static int run(int argc, char **argv, int skip, int (*parse)(int, char **, struc
         struct error error = {0};
         int r = words_init(&words, argc - skip, argv + skip);
 
+        if (r == 0 && parse == options_parse_helper)
+                r = add_defaults_of_mount(&words);
         if (r < 0)
                 r = error_set(&error, r, "out of memory");
         else

@@ -21,6 +21,7 @@
 #include "mount-helper/message.h"
 #include "mount-helper/prober.h"
 #include "mount-helper/quote.h"
+#include "mount-helper/utab.h"
 
 #if CVV_HAVE_SYSTEMD
 #include <systemd/sd-daemon.h>
@@ -38,7 +39,8 @@ struct mounting {
         struct session *session;
         pthread_t ready_thread; /* waits until the mount answers */
         bool has_ready_thread;
-        bool unanswered; /* set by that thread, read after it was joined */
+        bool unanswered; /* these two are set by that thread, and read after it was joined */
+        bool noted;      /* in the table for umount(8) */
         bool stuck;      /* a thread hangs in a device: the process must end as it is */
 };
 
@@ -74,6 +76,17 @@ static void notify_service_manager(void)
 #endif
 }
 
+/* Has umount(8) find umount.fuse.cvv. */
+static void note_mount(const struct options *options)
+{
+        cleanup(pointer_free) char *type = NULL;
+
+        if (asprintf(&type, "fuse.%s", options->subtype ? options->subtype : "cvv") < 0)
+                type = NULL;
+        else
+                utab_add(options->fsname ? options->fsname : options->source, options->mountpoint, type);
+}
+
 static void *report_ready(void *argument)
 {
         struct mounting *mounting = argument;
@@ -89,6 +102,8 @@ static void *report_ready(void *argument)
                 ending_exit();
                 return NULL;
         }
+        note_mount(mounting->options);
+        mounting->noted = true;
         log_info("mounted at %s", mountpoint);
         notify_service_manager();
         daemon_report(EXIT_DONE, NULL);
@@ -179,6 +194,8 @@ static void stop(struct mounting *mounting, bool started)
         ending_unmounted();
         if (mounting->has_ready_thread)
                 (void)pthread_join(mounting->ready_thread, NULL); /* it ends: the mount is gone, or answered */
+        if (mounting->noted)
+                utab_remove(mounting->options->mountpoint);
         if (mounting->mirror && !mounting->stuck)
                 mirror_free(mounting->mirror);
         mounting->mirror = NULL;

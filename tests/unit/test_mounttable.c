@@ -11,6 +11,7 @@
 
 #include "mount-helper/mounttable.h"
 #include "mount-helper/remount.h"
+#include "mount-helper/utab.h"
 
 static const char line[] =
     "52 28 0:45 / /mnt/my\\040card rw,nosuid,nodev,relatime shared:25 master:1 - fuse.cvv /media/card "
@@ -109,6 +110,19 @@ static void the_last_word_about_a_flag_wins(void **state)
         assert_int_equal(apply(MS_NODEV, "max_read=4096,allow_other"), MS_NODEV);
 }
 
+static void lines_of_the_table_are_counted_by_their_target(void **state)
+{
+        static const char table[] = "SRC=/a TARGET=/mnt ROOT=/ OPTS=helper=fuse.cvv\n"
+                                    "SRC=TARGET=/mnt TARGET=/mnt/my\\040card ROOT=/ OPTS=_netdev\n"
+                                    "TARGET=/mnt OPTS=x-TARGET=/mnt\n";
+
+        assert_int_equal(utab_count(table, "/mnt"), 2);
+        assert_int_equal(utab_count(table, "/mnt/my card"), 1);
+        assert_int_equal(utab_count(table, "/mn"), 0);
+        assert_int_equal(utab_count(table, "/mnt/my"), 0);
+        assert_int_equal(utab_count("", "/mnt"), 0);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -119,6 +133,7 @@ int main(void)
             cmocka_unit_test(the_root_of_this_process_is_a_mount_and_an_absent_path_is_none),
             cmocka_unit_test(flags_are_read_from_the_table),
             cmocka_unit_test(the_last_word_about_a_flag_wins),
+            cmocka_unit_test(lines_of_the_table_are_counted_by_their_target),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
