@@ -188,7 +188,7 @@ void control_lookup_root(struct control *control, fuse_req_t req)
         struct stat stat;
 
         control_root_stat(control, &stat);
-        reply_entry(req, stat.st_ino, &stat, CONTROL_TIMEOUTS);
+        reply_entry(req, stat.st_ino, &stat, control_dir_timeouts(CONTROL_ROOT));
 }
 
 static void lookup_above(struct control *control, fuse_req_t req)
@@ -199,7 +199,7 @@ static void lookup_above(struct control *control, fuse_req_t req)
         if (r < 0)
                 reply_result(req, r);
         else
-                reply_entry(req, MIRROR_ROOT, &stat, CONTROL_TIMEOUTS);
+                reply_entry(req, MIRROR_ROOT, &stat, control_dir_timeouts(CONTROL_FILE));
 }
 
 void control_lookup(struct control *control, fuse_req_t req, uint64_t parent, const char *name)
@@ -222,7 +222,7 @@ void control_lookup(struct control *control, fuse_req_t req, uint64_t parent, co
         if (r < 0)
                 reply_result(req, r);
         else
-                reply_entry(req, stat.st_ino, &stat, CONTROL_TIMEOUTS);
+                reply_entry(req, stat.st_ino, &stat, control_dir_timeouts(node.kind));
 }
 
 void control_getattr(struct control *control, fuse_req_t req, uint64_t nodeid)
@@ -239,7 +239,7 @@ void control_getattr(struct control *control, fuse_req_t req, uint64_t nodeid)
         if (r < 0)
                 reply_result(req, r);
         else
-                reply_attributes(req, &stat, CONTROL_TIMEOUTS.attributes_s);
+                reply_attributes(req, &stat, control_dir_timeouts(node.kind).attributes_s);
 }
 
 /* ---- opening ---- */
@@ -354,21 +354,16 @@ void control_open(struct control *control, fuse_req_t req, uint64_t nodeid, stru
         open_reply(control, req, file, file_close, fi);
 }
 
+/* The reply is a copy: the kernel may release the file while the thread that replies still comes back. */
 static void text_read(const struct control_text *text, fuse_req_t req, size_t size, uint64_t offset)
 {
-        cleanup(pointer_free) char *buffer = text->data ? NULL : malloc(size > 0 ? size : 1);
-        const char *data = NULL;
-        ssize_t n;
+        cleanup(pointer_free) char *buffer = malloc(size > 0 ? size : 1);
+        ssize_t n = buffer ? control_text_read(text, offset, buffer, size) : -ENOMEM;
 
-        if (!text->data && !buffer) {
-                reply_result(req, -ENOMEM);
-                return;
-        }
-        n = control_text_read(text, offset, buffer, size, &data);
         if (n < 0)
                 reply_result(req, (int)n);
         else
-                reply_buffer(req, data, (size_t)n);
+                reply_buffer(req, buffer, (size_t)n);
 }
 
 void control_read(fuse_req_t req, size_t size, uint64_t offset, const struct fuse_file_info *fi)

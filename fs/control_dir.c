@@ -17,6 +17,11 @@ struct control_dir {
         struct control_node nodes[]; /* in order */
 };
 
+struct reply_timeouts control_dir_timeouts(enum control_kind kind)
+{
+        return (struct reply_timeouts){.entry_s = kind < CONTROL_NAMED_END ? 3600.0 : 1.0, .attributes_s = 1.0};
+}
+
 /* ---- opening ---- */
 
 static struct control_dir *dir_new(struct control_node node, size_t room)
@@ -105,7 +110,7 @@ static bool list_node(const struct listing *listing, const char *name, struct co
         struct stat stat;
 
         control_stat(node, is_directory, listing->owner, &stat);
-        return dirbuf_add(listing->buffer, name, stat.st_ino, &stat, CONTROL_TIMEOUTS, next_offset);
+        return dirbuf_add(listing->buffer, name, stat.st_ino, &stat, control_dir_timeouts(node.kind), next_offset);
 }
 
 /* Offsets: 0 is ".", 1 "..", then the nodes. */
@@ -118,7 +123,7 @@ static bool list_nth(const struct listing *listing, const struct control_dir *di
         if (nth == 0)
                 return list_node(listing, ".", dir->node, true, 1);
         if (nth == 1 && dir->node.kind == CONTROL_ROOT)
-                return dirbuf_add(listing->buffer, "..", MIRROR_ROOT, &view_root, CONTROL_TIMEOUTS, 2);
+                return dirbuf_add(listing->buffer, "..", MIRROR_ROOT, &view_root, control_dir_timeouts(CONTROL_FILE), 2);
         if (nth == 1)
                 return list_node(listing, "..", control_node_parent(dir->node), true, 2);
         node = dir->nodes[nth - 2];

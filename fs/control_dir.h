@@ -7,8 +7,10 @@
 #include "fs/control_tree.h"
 #include "fs/dirbuf.h"
 
-/* Below `files` names come and go as in the view; the rest never changes but by `add` and `remove`. */
-#define CONTROL_TIMEOUTS ((struct reply_timeouts){.entry_s = 1.0, .attributes_s = 1.0})
+/* How long the kernel may keep a node of that kind. Below `files` names come and go as in the view, targets by `add` and
+ * `remove`. The rest stands still, and a name that the kernel has kept is found also while a look-up hangs that holds its
+ * directory's lock. */
+struct reply_timeouts control_dir_timeouts(enum control_kind kind);
 
 struct control_dir;
 

@@ -150,22 +150,20 @@ void control_text_deinit(struct control_text *text)
         *text = (struct control_text)CONTROL_TEXT_NONE;
 }
 
-ssize_t control_text_read(const struct control_text *text, uint64_t offset, char *buffer, size_t size,
-                          const char **ret_data)
+ssize_t control_text_read(const struct control_text *text, uint64_t offset, char *buffer, size_t size)
 {
         ssize_t n;
 
         if (text->data) {
                 if (offset >= text->size)
                         return 0;
-                *ret_data = text->data + offset;
-                return (ssize_t)(size < text->size - offset ? size : text->size - offset);
+                if (size > text->size - offset)
+                        size = text->size - offset;
+                memcpy(buffer, text->data + offset, size);
+                return (ssize_t)size;
         }
         do
                 n = pread(text->fd, buffer, size, (off_t)offset);
         while (n < 0 && errno == EINTR);
-        if (n < 0)
-                return -errno;
-        *ret_data = buffer;
-        return n;
+        return n < 0 ? -errno : n;
 }

@@ -25,9 +25,8 @@ int control_text_make(struct mirror *mirror, struct control_node node, struct co
     __attribute__((nonnull, warn_unused_result));
 void control_text_deinit(struct control_text *text) __attribute__((nonnull));
 
-/* Up to `size` bytes at `offset`: points *ret_data into the text or, where that is spooled, into `buffer` (`size` bytes).
- * The number of bytes, 0 at the end, or -errno. Any number of threads. */
-ssize_t control_text_read(const struct control_text *text, uint64_t offset, char *buffer, size_t size,
-                          const char **ret_data) __attribute__((nonnull, warn_unused_result));
+/* Copies up to `size` bytes at `offset` into `buffer`. The number of bytes, 0 at the end, or -errno. Any number of threads. */
+ssize_t control_text_read(const struct control_text *text, uint64_t offset, char *buffer, size_t size)
+    __attribute__((nonnull, warn_unused_result));
 
 #endif

@@ -3,6 +3,7 @@
 #include "core/cleanup.h"
 #include "core/log.h"
 #include "core/sync.h"
+#include "fs/initreply.h"
 #include "fs/lowlevel.h"
 #include "fs/mountargs.h"
 #include "fs/mountlog.h"
@@ -95,6 +96,7 @@ static int serve(struct worker *worker)
                         r = request_wait(worker);
                         continue;
                 }
+                initreply_note(worker->buffer, (size_t)size);
                 fuse_session_process_buf(session->fuse,
                                          &(struct fuse_buf){.size = (size_t)size, .mem = worker->buffer, .fd = -1});
                 if (fuse_session_exited(session->fuse))
@@ -203,7 +205,7 @@ static int fuse_mount(struct session *session, const struct options *options)
                 return errno > 0 ? -errno : -EPERM;
         session->is_mounted = true;
         session->fuse_fd = fuse_session_fd(session->fuse);
-        return 0;
+        return initreply_install(session->fuse);
 }
 
 static int session_set_up(struct session *session, struct error *error)
