@@ -349,7 +349,6 @@ void control_open(struct control *control, fuse_req_t req, uint64_t nodeid, stru
                 return;
         }
         fi->direct_io = 1;
-        fi->nonseekable = file->blocking != NULL;
         fi->noflush = 1;
         open_reply(control, req, file, file_close, fi);
 }

@@ -2,7 +2,8 @@
  *
  * A read that finds nothing is parked; one thread of its own answers parked reads and wakes pollers when something happened,
  * so that neither the session's loop nor whoever adds an event ever waits or replies. Reading is a stream: offsets mean
- * nothing, each open file has its own place.
+ * nothing, each open file has its own place. Seeking succeeds all the same, since head(1) seeks back in a regular file and
+ * complains where it cannot.
  *
  *   events  the recent history, then each new line; end of file when the mirror's events are closed
  *   wait    once nothing queued can progress: the state's word and a newline, then end of file

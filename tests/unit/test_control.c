@@ -197,6 +197,7 @@ static void events_gives_the_history_and_then_waits_for_the_next(void **state)
         assert_true(reader_join(&reader) > 0);
         assert_non_null(strstr(reader.data, "\"second\""));
         assert_null(strstr(reader.data, "\"first\""));
+        assert_int_not_equal(lseek(fd, -1, SEEK_CUR), -1); /* as head(1) does */
         close(fd);
         scene_close(scene);
 }
