@@ -105,10 +105,10 @@ static int check_device(struct error *error)
         if (r == -ENOENT || r == -ENODEV || r == -ENXIO)
                 return error_set(error, r, "no /dev/fuse: load the kernel module (`modprobe fuse`), or pass the device into "
                                            "the container; `cvv copy` works without it");
-        /* fusermount3 opens the device as root. */
-        if (r < 0 && geteuid() == 0)
-                return error_set(error, r, "cannot open /dev/fuse: %s; allow the device to this container; `cvv copy` works "
-                                           "without it", strerror(-r));
+        if (r < 0)
+                return error_set(error, r, "cannot open /dev/fuse: %s; %s; `cvv copy` works without it", strerror(-r),
+                                 geteuid() == 0 ? "allow the device to this container"
+                                                : "everybody is meant to: `chmod 666 /dev/fuse` as root");
         return 0;
 }
 
