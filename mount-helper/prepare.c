@@ -130,6 +130,14 @@ static int prepare_other(char **path, const char *what, struct error *error)
         return 0;
 }
 
+/* The source is never written. (By path: what lies in it through another mount is found when the mirror is opened.) */
+static int check_outside(const struct options *options, const char *path, const char *what, struct error *error)
+{
+        if (!path || strcmp(options->source, "none") == 0 || !path_below(path, options->source))
+                return 0;
+        return error_set(error, -EINVAL, "%s %s lies inside the source, which is never written", what, path);
+}
+
 int prepare_mount(struct options *options, struct error *error)
 {
         /* The mount point first: under a dead mount nothing else could be seen, and it may be a target as well. */
@@ -143,5 +151,9 @@ int prepare_mount(struct options *options, struct error *error)
                 r = prepare_other(&options->state_dir, "--state", error);
         if (r == 0)
                 r = prepare_other(&options->log_file, "--log", error);
+        if (r == 0)
+                r = check_outside(options, options->state_dir, "--state", error);
+        if (r == 0)
+                r = check_outside(options, options->log_file, "--log", error);
         return r;
 }

@@ -8,9 +8,10 @@
 #include "core/options.h"
 
 /* Replaces the paths in `options` (source, mount point, targets, state, log) by absolute ones, and checks that source and
- * mount point are directories, that targets are or can be created, and that no living cvv is mounted at the mount point.
- * The dead mount of a crashed cvv there is taken off. May wait for the devices on which the paths lie. 0; -EINVAL (usage)
- * or another -errno with a sentence; `options` then holds some of the paths, and can be freed. */
+ * mount point are directories, that state and log are outside of the source, that targets are or can be created, and that
+ * no living cvv is mounted at the mount point. The dead mount of a crashed cvv there is taken off. May wait for the devices
+ * on which the paths lie. 0; -EINVAL (usage) or another -errno with a sentence; `options` then holds some of the paths, and
+ * can be freed. */
 int prepare_mount(struct options *options, struct error *error) __attribute__((nonnull, warn_unused_result));
 
 #endif

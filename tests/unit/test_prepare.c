@@ -98,12 +98,30 @@ static void what_is_missing_or_no_directory_is_usage(void **state)
         refuse("source", "t1", "plain", "plain");
 }
 
+static void a_state_or_log_inside_the_source_is_usage(void **state)
+{
+        static char inside[][32] = {"--state=source/state", "--log=./source/log", "--state=source"};
+
+        for (size_t i = 0; i < sizeof(inside) / sizeof(inside[0]); i++) {
+                char letter[] = "-t", target[] = "t1", source[] = "source", mountpoint[] = "mnt";
+                char *words[] = {letter, target, inside[i], source, mountpoint};
+                struct options options;
+                struct error error = {0};
+
+                assert_int_equal(options_parse_mount(5, words, &options, &error), 0);
+                assert_int_equal(prepare_mount(&options, &error), -EINVAL);
+                assert_non_null(strstr(error.message, "inside the source"));
+                options_deinit(&options);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
             cmocka_unit_test_setup_teardown(paths_become_absolute, set_up, tear_down),
             cmocka_unit_test_setup_teardown(none_as_source_is_no_path, set_up, tear_down),
             cmocka_unit_test_setup_teardown(what_is_missing_or_no_directory_is_usage, set_up, tear_down),
+            cmocka_unit_test_setup_teardown(a_state_or_log_inside_the_source_is_usage, set_up, tear_down),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
