@@ -365,12 +365,12 @@ static int64_t realtime_ns(void)
         return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-void target_set_state(struct target *target, enum target_state state, const char *detail)
+static void change_state(struct target *target, enum target_state state, const char *detail, bool only_worse)
 {
         char event[32];
 
         mutex_lock(&target->lock);
-        if (target->state == state) {
+        if (target->state == state || (only_worse && state < target->state)) {
                 mutex_unlock(&target->lock);
                 return;
         }
@@ -387,6 +387,11 @@ void target_set_state(struct target *target, enum target_state state, const char
         log_info("target %u (%s) is %s%s%s", target->n, target->root.path, status_target_state_name(state),
                  detail ? ": " : "", detail ? detail : "");
         notify_changed(target);
+}
+
+void target_set_state(struct target *target, enum target_state state, const char *detail)
+{
+        change_state(target, state, detail, false);
 }
 
 enum target_state target_state_of_error(int error)
@@ -435,7 +440,7 @@ bool target_report(struct target *target, int error, const char *what, const cha
         log_warning("target %u: %s", target->n, detail);
         if (state == TARGET_ONLINE)
                 return false;
-        target_set_state(target, state, detail);
+        change_state(target, state, detail, true);
         return true;
 }
 

@@ -124,7 +124,8 @@ enum target_state target_state(struct target *target);
 /* Changes the state, with an event where it is new. */
 void target_set_state(struct target *target, enum target_state state, const char *detail);
 /* Counts an error, remembers it, and takes the target out of service where `error` (negative errno) is one of the whole device.
- * Returns true when it did; false: an error of this one file. */
+ * A state that is worse already stays: what was on its way when a target failed must not bring it back as a full one, which serves reads
+ * and recovers by itself. Returns true where the error is the device's; false: an error of this one file. */
 bool target_report(struct target *target, int error, const char *what, const char *path);
 /* Pure: the state that an errno of a write or sync on a target leads to; TARGET_ONLINE: it concerns the one file only. */
 enum target_state target_state_of_error(int error);
