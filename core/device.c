@@ -401,6 +401,14 @@ static bool probe_place(const struct probe *probe, char ret_place[static PLACE_B
         return true;
 }
 
+/* When the directory was made, where the filesystem knows: tells one filesystem in memory from the next at the same place. */
+static unsigned long long born_ns(const struct statx *attributes)
+{
+        if (!(attributes->stx_mask & STATX_BTIME))
+                return 0;
+        return (unsigned long long)attributes->stx_btime.tv_sec * 1000000000ull + attributes->stx_btime.tv_nsec;
+}
+
 static void set_identities(const struct probe *probe, struct device *device)
 {
         char place[PLACE_BYTES] = "";
@@ -411,10 +419,11 @@ static void set_identities(const struct probe *probe, struct device *device)
         if (device->uuid[0] && placed)
                 (void)snprintf(device->identity, sizeof(device->identity), "uuid=%s/%s", device->uuid, place); /* fits */
         error_escape(text_or(probe->mount.source, "none"), source, sizeof(source));
-        bool anonymous = probe->attributes.stx_dev_major == 0;
-        (void)snprintf(device->weak_identity, sizeof(device->weak_identity), "type=%s/device=%u:%u/source=%s/%s",
+        /* An anonymous device number changes with each mount; a filesystem in memory does not outlive its mount either. */
+        bool anonymous = probe->attributes.stx_dev_major == 0 && strcmp(device->fs_name, "tmpfs") != 0;
+        (void)snprintf(device->weak_identity, sizeof(device->weak_identity), "type=%s/device=%u:%u/source=%s/%s+born=%llx",
                        device->fs_name, probe->attributes.stx_dev_major, anonymous ? 0 : probe->attributes.stx_dev_minor,
-                       source, place); /* fits: the source was cut */
+                       source, place, born_ns(&probe->attributes)); /* fits: the source was cut */
 }
 
 /* --- The whole ----------------------------------------------------------------------------------------------------- */

@@ -122,7 +122,7 @@ static int retry(struct mirror *mirror)
         int64_t scanned = statedb_scan(mirror->context.db, NULL, 0, prefix.bytes, prefix.size, UINT64_MAX, retry_entry, mirror);
 
         for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
-                if (target_state(target) != TARGET_ONLINE)
+                if (target_state(target) != TARGET_ONLINE && target->root.fd >= 0)
                         target_set_state(target, TARGET_BEHIND, "retry");
         atomic_store(&mirror->context.source_absent, false);
         scan_again(mirror->scan);
@@ -136,7 +136,7 @@ static int resync(struct mirror *mirror, uint32_t n)
         uint64_t slots = target ? 1ull << target->slot : mirror->context.target_mask;
 
         for (CONTEXT_EACH_TARGET(&mirror->context, slots, one))
-                if (target_state(one) != TARGET_ONLINE)
+                if (target_state(one) != TARGET_ONLINE && one->root.fd >= 0)
                         target_set_state(one, TARGET_BEHIND, "resync");
         scheduler_resync(mirror->scheduler, slots);
         return 0;
@@ -144,7 +144,15 @@ static int resync(struct mirror *mirror, uint32_t n)
 
 static int carry_out(struct mirror *mirror, const struct checked *checked)
 {
+        static const char *const names[] = {
+                [COMMAND_FILL] = "fill",     [COMMAND_PAUSE] = "paused",   [COMMAND_RESUME] = "resumed",
+                [COMMAND_VERIFY] = "verify", [COMMAND_RESYNC] = "resync",  [COMMAND_RETRY] = "retry",
+                [COMMAND_LIMIT] = "limit",   [COMMAND_CHECKPOINT] = "checkpoint-asked", [COMMAND_ADD] = "add",
+                [COMMAND_REMOVE] = "remove",
+        };
         const struct command *command = checked->command;
+
+        events_add(mirror->context.events, names[command->kind], command->path, (int)command->target, command->directory);
 
         switch (command->kind) {
         case COMMAND_FILL:

@@ -180,8 +180,8 @@ static void watch_target(struct mirror *mirror, struct target *target)
         if (hangs)
                 target_set_state(target, TARGET_OFFLINE, "it does not answer");
         if (recovers) {
-                target_set_state(target, TARGET_BEHIND, "it answers again");
-                scheduler_kick(mirror->scheduler);
+                target_set_state(target, TARGET_BEHIND, "it is back");
+                scheduler_resync(mirror->scheduler, 1ull << target->slot);
         }
 }
 

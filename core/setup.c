@@ -104,16 +104,52 @@ static int check_mountpoint(const struct place *mountpoint, const struct place *
         return 0;
 }
 
-static int check_duplicates(const struct place *targets, size_t count, struct error *error)
+static int check_two_targets(const struct place *a, const struct place *b, struct error *error)
 {
-        for (size_t i = 0; i < count; i++)
-                for (size_t j = 0; j < i; j++)
-                        if (targets[i].absent == targets[j].absent &&
-                            (targets[i].absent ? strcmp(targets[i].path, targets[j].path) == 0
-                                               : same_directory(targets[i].fd, targets[j].fd)))
-                                return error_set(error, -EINVAL, "target %s is given twice (%s is the same directory)",
-                                                 targets[i].path, targets[j].path);
+        if (a->absent == b->absent && (a->absent ? strcmp(a->path, b->path) == 0 : same_directory(a->fd, b->fd)))
+                return error_set(error, -EINVAL, "target %s is given twice (%s is the same directory)", a->path, b->path);
+        if (contains(a, b))
+                return error_set(error, -EINVAL, "target %s is inside the target %s; choose a directory outside of it", b->path,
+                                 a->path);
         return 0;
+}
+
+static int check_targets(const struct place *targets, size_t count, struct error *error)
+{
+        int result = 0;
+
+        for (size_t i = 0; i < count && result == 0; i++) {
+                for (size_t j = 0; j < count && result == 0; j++)
+                        if (i != j)
+                                result = check_two_targets(&targets[i], &targets[j], error);
+        }
+        return result;
+}
+
+/* The state must not lie in what is mirrored, nor where the mount will hide it. */
+static int check_state(const struct options *options, const struct place *source, const struct place *mountpoint,
+                       const struct place *targets, struct error *error)
+{
+        cleanup(place_close) struct place state = { .fd = -1 };
+        const char *inside = NULL;
+        int result;
+
+        if (!options->state_dir)
+                return 0;
+        result = open_place(options->state_dir, "state directory", true, &state, error);
+        if (result < 0)
+                return result;
+        if (source && contains(source, &state))
+                inside = source->path;
+        if (options->mountpoint && contains(mountpoint, &state))
+                inside = mountpoint->path;
+        for (size_t i = 0; i < options->targets.count; i++)
+                if (contains(&targets[i], &state))
+                        inside = targets[i].path;
+        return inside ? error_set(error, -EINVAL, "the state directory %s is inside %s; choose one outside of source, targets and "
+                                                  "mount point",
+                                  state.path, inside)
+                      : 0;
 }
 
 static int check_places(const struct options *options, bool has_source, struct place *targets, struct error *error)
@@ -130,10 +166,10 @@ static int check_places(const struct options *options, bool has_source, struct p
                         result = check_pair(has_source ? &source : NULL, &targets[i], error);
         }
         if (result == 0)
-                result = check_duplicates(targets, options->targets.count, error);
+                result = check_targets(targets, options->targets.count, error);
         if (result == 0 && options->mountpoint)
                 result = check_mountpoint(&mountpoint, has_source ? &source : NULL, targets, options->targets.count, error);
-        return result;
+        return result == 0 ? check_state(options, has_source ? &source : NULL, &mountpoint, targets, error) : result;
 }
 
 /* --- opening --- */
@@ -155,7 +191,8 @@ static int create_absent(const struct place *place, void (*notice)(const char *l
         return 0;
 }
 
-static int open_targets(const struct options *options, struct setup *setup, struct error *error)
+/* Those that are there; an absent one is made when it is known that it is no drive that is not mounted. */
+static int open_targets(const struct options *options, const struct place *places, struct setup *setup, struct error *error)
 {
         for (size_t i = 0; i < options->targets.count; i++) {
                 struct target *target = calloc(1, sizeof(*target));
@@ -164,7 +201,28 @@ static int open_targets(const struct options *options, struct setup *setup, stru
                 if (!target)
                         return error_set(error, -ENOMEM, "not enough memory");
                 setup->targets[setup->target_count++] = target;
-                result = target_open(target, options->targets.items[i], error);
+                result = places[i].absent ? target_init_absent(target, places[i].path)
+                                          : target_open(target, places[i].path, error);
+                if (result < 0)
+                        return result == -EINVAL ? -EIO : result;
+        }
+        return 0;
+}
+
+static int create_targets(const struct place *places, void (*notice)(const char *line), struct setup *setup,
+                          struct error *error)
+{
+        for (size_t i = 0; i < setup->target_count; i++) {
+                struct target *target = setup->targets[i];
+                int result;
+
+                if (!places[i].absent || target->state == TARGET_OFFLINE)
+                        continue;
+                result = create_absent(&places[i], notice, error);
+                if (result == 0) {
+                        target_close(target);
+                        result = target_open(target, places[i].path, error);
+                }
                 if (result < 0)
                         return result == -EINVAL ? -EIO : result;
         }
@@ -333,11 +391,49 @@ static bool is_void(const struct setup *setup, const struct target *target, cons
         return target->event_count != record->event_count && target->event_count != setup->meta.event_pending;
 }
 
+/* The part of an identity that names the filesystem, not the directory on it. */
+static bool same_filesystem_text(const char *a, const char *b)
+{
+        const char *a_end = strrchr(a, '/'), *b_end = strrchr(b, '/');
+
+        return a_end && b_end && a_end - a == b_end - b && strncmp(a, b, (size_t)(a_end - a)) == 0;
+}
+
+/* Whether a recorded target should be at this path, and something else is: a drive that is not mounted, as long as what is there is
+ * not a filesystem of its own. What lies under a mount point is never filled by mistake. */
+static bool is_not_mounted(const struct target *target, const struct target_record *record)
+{
+        cleanup(fd_close) int parent = -1;
+        struct stat here, above;
+
+        if (strcmp(target->root.path, record->path) != 0)
+                return false;
+        if (target->root.fd < 0)
+                return true;
+        parent = openat(target->root.fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (parent < 0 || fstat(target->root.fd, &here) < 0 || fstat(parent, &above) < 0)
+                return false;
+        return here.st_dev == above.st_dev && !same_filesystem_text(target->identity, record->identity);
+}
+
 static bool is_same_target(const struct target *target, const struct target_record *record)
 {
         if (target->marker[0] && record->marker[0] && strcmp(target->marker, record->marker) == 0)
                 return target->root.device.identity[0] == '\0' || strcmp(target->identity, record->identity) == 0;
         return strcmp(target->identity, record->identity) == 0;
+}
+
+static void take_offline(struct target *target)
+{
+        fd_close(&target->root.fd);
+        fd_close(&target->control_fd);
+        target->root.fd = target->control_fd = -1;
+        target->event_count = 0;
+        target->marker[0] = '\0';
+        target->state = TARGET_OFFLINE;
+        (void)snprintf(target->last_error, sizeof(target->last_error),
+                       "another filesystem is at its path: is the drive mounted?"); /* fits */
+        log_warning("target %u: %s: another filesystem is at its path; it is left alone", target->n, target->root.path);
 }
 
 static int match_targets(struct setup *setup, struct error *error)
@@ -357,11 +453,15 @@ static int match_targets(struct setup *setup, struct error *error)
                 for (size_t i = 0; i < setup->target_count; i++) {
                         struct target *target = setup->targets[i];
 
-                        if ((matched >> i & 1) || !is_same_target(target, &record))
+                        if ((matched >> i & 1) || (!is_same_target(target, &record) && !is_not_mounted(target, &record)))
                                 continue;
                         matched |= 1ull << i;
                         target->n = record.n;
                         target->slot = slot;
+                        if (!is_same_target(target, &record)) {
+                                take_offline(target);
+                                break;
+                        }
                         if (is_void(setup, target, &record))
                                 setup->void_slots |= 1ull << slot;
                         break;
@@ -396,6 +496,8 @@ static int put_targets(struct setup *setup, uint64_t removed_markers)
 
                 if (!record)
                         return -ENOMEM;
+                if (target->root.fd < 0)
+                        continue; /* offline from the beginning: its record stands */
                 record->n = target->n;
                 record->slot = (uint8_t)target->slot;
                 record->event_count = target->event_count;
@@ -425,7 +527,8 @@ static int raise_events(struct setup *setup, struct error *error)
         if (result == 0)
                 result = commit(setup, error);
         for (size_t i = 0; i < setup->target_count && result == 0; i++)
-                result = target_write_marker(setup->targets[i], event, error);
+                if (setup->targets[i]->state != TARGET_OFFLINE)
+                        result = target_write_marker(setup->targets[i], event, error);
         if (result < 0)
                 return result;
         setup->meta.event_count = event;
@@ -443,6 +546,8 @@ static int record_identities(struct setup *setup, struct error *error)
         size_t count = 0;
 
         for (size_t i = 0; i < setup->target_count; i++) {
+                if (setup->targets[i]->root.fd < 0)
+                        continue; /* what is known of it stays */
                 marker_identity(setup->targets[i], markers[i]);
                 targets[count++] = (struct stateid_target){ setup->targets[i]->n, setup->targets[i]->identity };
                 if (markers[i][0])
@@ -452,7 +557,8 @@ static int record_identities(struct setup *setup, struct error *error)
                 bool current = false;
 
                 for (size_t j = 0; j < setup->target_count; j++)
-                        current = current || known->targets[i].number == setup->targets[j]->n;
+                        current = current || (setup->targets[j]->root.fd >= 0 &&
+                                              known->targets[i].number == setup->targets[j]->n);
                 if (!current)
                         targets[count++] = known->targets[i];
         }
@@ -506,10 +612,8 @@ static int open_all(const struct options *options, void (*notice)(const char *li
 {
         int result = open_source(options, setup, error);
 
-        for (size_t i = 0; i < options->targets.count && result == 0; i++)
-                result = create_absent(&places[i], notice, error);
         if (result == 0)
-                result = open_targets(options, setup, error);
+                result = open_targets(options, places, setup, error);
         if (result == 0)
                 result = open_state(options, setup, error);
         if (result == 0)
@@ -520,6 +624,8 @@ static int open_all(const struct options *options, void (*notice)(const char *li
                 result = set_aside_stale(options, setup, error);
         if (result == 0)
                 result = match_targets(setup, error);
+        if (result == 0)
+                result = create_targets(places, notice, setup, error);
         if (result == 0)
                 result = mark_running(setup, error);
         if (result == 0)

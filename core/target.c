@@ -20,6 +20,14 @@ enum { MARKER_LIMIT_BYTES = 4096 };
 
 /* --- opening, the marker --- */
 
+static int64_t realtime_ns(void)
+{
+        struct timespec now;
+
+        (void)clock_gettime(CLOCK_REALTIME, &now); /* cannot fail for this clock */
+        return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
 /* The pid that holds a flock on the inode of `fd`, from /proc/locks; 0 where it is not told. */
 static long lock_holder(int fd)
 {
@@ -88,16 +96,29 @@ static int read_marker(struct target *target)
         return result == -ENOENT || result == -EFBIG ? 0 : result;
 }
 
-int target_open(struct target *target, const char *path, struct error *error)
+static void init(struct target *target)
 {
-        int result;
-
         memset(target, 0, sizeof(*target));
-        target->control_fd = target->partial_fd = -1;
+        target->root.fd = target->control_fd = target->partial_fd = -1;
+        target->since_ns = realtime_ns();
         mutex_init(&target->lock);
         condition_init(&target->work);
         condition_init(&target->checkpoint);
         target->tail = &target->head;
+}
+
+int target_init_absent(struct target *target, const char *path)
+{
+        init(target);
+        target->root.path = strdup(path);
+        return target->root.path ? 0 : -ENOMEM;
+}
+
+int target_open(struct target *target, const char *path, struct error *error)
+{
+        int result;
+
+        init(target);
         result = root_open(&target->root, path, error);
         if (result < 0)
                 return result;
@@ -357,14 +378,6 @@ enum target_state target_state(struct target *target)
         return target->state;
 }
 
-static int64_t realtime_ns(void)
-{
-        struct timespec now;
-
-        (void)clock_gettime(CLOCK_REALTIME, &now); /* cannot fail for this clock */
-        return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 static void change_state(struct target *target, enum target_state state, const char *detail, bool only_worse)
 {
         char event[32];
@@ -440,6 +453,8 @@ bool target_report(struct target *target, int error, const char *what, const cha
         log_warning("target %u: %s", target->n, detail);
         if (state == TARGET_ONLINE)
                 return false;
+        if (state == TARGET_FULL)
+                target_refresh_space(target); /* its way back begins where this is left behind */
         change_state(target, state, detail, true);
         return true;
 }

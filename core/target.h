@@ -100,6 +100,8 @@ struct target {
 
 /* Opens the directory and reads its marker; takes the lock that keeps two cvv off one target. Changes nothing. */
 int target_open(struct target *target, const char *path, struct error *error);
+/* A target whose directory is not there (yet): only its path is known. */
+int target_init_absent(struct target *target, const char *path);
 /* Makes .cvv, .cvv/partial and the marker with `event_count`, durably. `marker` is made up where it is empty. */
 int target_write_marker(struct target *target, uint64_t event_count, struct error *error);
 /* Removes .cvv/partial and .cvv with what cvv itself put there; -ENOTEMPTY where something else lies in it. */
