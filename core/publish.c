@@ -242,17 +242,19 @@ void publish_add(struct publish_batch *batch, struct file *file)
         struct file_part *part = &file->parts[target->slot];
         struct name_visit visit = { .batch = batch, .file = file, .first = true };
         struct node_record node;
-        bool ready, metadata_set;
+        bool ready, taken_back, metadata_set;
         int result = view_node(batch->view, file->id, &node);
 
         mutex_lock(&file->lock);
         visit.kind = part->kind;
         ready = file->generation == node.generation && (node.complete >> target->slot & 1) && !S_ISDIR(file->mode);
+        taken_back = file->generation == node.generation && !ready && S_ISREG(file->mode) && part->kind == PART_PARTIAL &&
+                     bitmap_is_full(&part->present); /* the scan met the version before under its name */
         metadata_set = part->metadata_set || part->kind != PART_PARTIAL;
         if (!S_ISREG(file->mode))
                 visit.kind = (node.partial >> target->slot & 1) ? PART_PARTIAL : PART_FINISHED;
         mutex_unlock(&file->lock);
-        if (result == 0 && ready && !metadata_set) {
+        if (result == 0 && ((ready && !metadata_set) || taken_back)) {
                 struct context *context = view_context(batch->view);
 
                 context->work_found(context->callback_context); /* it comes again with it: chunkmove_run_whole() */
@@ -315,8 +317,6 @@ static bool change_finished(void *context, struct node_record *node, struct name
         node->failed &= ~bit;
         node->conflict &= ~bit;
         node->skipped = change->skipped ? node->skipped | bit : node->skipped & ~bit;
-        node->copied_size = node->size;
-        node->copied_mtime_ns = node->mtime_ns;
         return true;
 }
 

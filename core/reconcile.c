@@ -100,6 +100,20 @@ static enum reconcile_verdict judge_unpublished(const struct node_record *node, 
         return RECONCILE_CONFLICT;
 }
 
+/* What has the name is this version, or the one before: cvv's own, and to be replaced. While the new version is complete and waits for
+ * its name (also over a crash), the old one is no conflict. */
+static enum reconcile_verdict judge_published(const struct node_record *node, bool complete, const struct statx *stat,
+                                              uint64_t granularity_ns)
+{
+        bool equal = looks_equal(node, stat, granularity_ns);
+        bool former = (S_ISREG(node->mode) || S_ISLNK(node->mode)) &&
+                      same_version(node->copied_size, node->copied_mtime_ns, stat, granularity_ns);
+
+        if (complete)
+                return equal ? RECONCILE_AS_RECORDED : former ? RECONCILE_REPLACE : RECONCILE_CONFLICT;
+        return equal || former || !S_ISREG(node->mode) ? RECONCILE_AS_RECORDED : RECONCILE_CONFLICT;
+}
+
 enum reconcile_verdict reconcile_judge(const struct node_record *node, const struct name_record *name, unsigned slot,
                                        const struct statx *target_stat, enum existing existing, uint64_t granularity_ns)
 {
@@ -113,11 +127,7 @@ enum reconcile_verdict reconcile_judge(const struct node_record *node, const str
                 return published ? RECONCILE_AS_RECORDED : RECONCILE_EQUAL;
         if (!published)
                 return judge_unpublished(node, slot, target_stat, existing, granularity_ns);
-        if (node->complete >> slot & 1)
-                return looks_equal(node, target_stat, granularity_ns) ? RECONCILE_AS_RECORDED : RECONCILE_CONFLICT;
-        if (!S_ISREG(node->mode) || same_version(node->copied_size, node->copied_mtime_ns, target_stat, granularity_ns))
-                return RECONCILE_AS_RECORDED; /* the version before, cvv's own */
-        return looks_equal(node, target_stat, granularity_ns) ? RECONCILE_EQUAL : RECONCILE_CONFLICT;
+        return judge_published(node, node->complete >> slot & 1, target_stat, granularity_ns);
 }
 
 struct verdict_change {
@@ -134,10 +144,6 @@ static void set_finished(struct node_record *node, struct name_record *name, uin
         node->complete |= bit;
         node->partial &= ~bit;
         node->skipped = skipped ? node->skipped | bit : node->skipped & ~bit;
-        if (S_ISREG(node->mode)) {
-                node->copied_size = node->size;
-                node->copied_mtime_ns = node->mtime_ns;
-        }
 }
 
 static bool change_verdict(void *context, struct node_record *node, struct name_record *name)
@@ -150,7 +156,9 @@ static bool change_verdict(void *context, struct node_record *node, struct name_
         case RECONCILE_COMPARE:
         case RECONCILE_REPLACE:
         case RECONCILE_AS_RECORDED:
-                if (!((name->conflict | node->conflict) & bit))
+                if (change->verdict == RECONCILE_REPLACE && (node->complete & name->published & bit))
+                        node->complete &= ~bit; /* the version before: together these bits would say that it is finished */
+                else if (!((name->conflict | node->conflict) & bit))
                         return false;
                 name->conflict &= ~bit;
                 node->conflict &= ~bit;
@@ -241,6 +249,10 @@ static bool change_source(void *context, struct node_record *node, struct name_r
                 change->content_changed = true;
                 if (node->complete | node->partial)
                         node->flags |= VIEW_NODE_DRIFTED;
+                if (node->complete & name->published) {
+                        node->copied_size = node->size;
+                        node->copied_mtime_ns = node->mtime_ns;
+                }
                 node->generation++;
                 node->complete = node->verified = node->skipped = node->partial = node->failed = 0;
                 node->has_hash = false;

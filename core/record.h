@@ -54,7 +54,7 @@ struct node_record {
         uint64_t load_epoch; /* of a directory: the mount in which all its names were recorded */
         uint64_t complete, verified, skipped, conflict, failed; /* slots */
         uint64_t partial;                                       /* slots that hold a partial file of this generation */
-        uint64_t copied_size; /* the version that was published */
+        uint64_t copied_size; /* the version that was published before this generation */
         int64_t copied_mtime_ns;
         int32_t last_error;    /* negative errno */
         uint8_t verify_method; /* the worst of the targets' */
