@@ -22,6 +22,7 @@ struct mover {
         pthread_t thread;
         bool fills;
         uint64_t current; /* the file that it fills, 0: none */
+        bool passed_by;   /* the queue came to that file meanwhile: something in it may be lacking again */
         bool ended;
 };
 
@@ -334,12 +335,23 @@ static bool next_file_locked(struct scheduler *scheduler, uint64_t *ret_id)
         return false;
 }
 
-static bool is_filled_by_another_locked(const struct scheduler *scheduler, uint64_t id)
+static bool is_filled_by_another_locked(struct scheduler *scheduler, uint64_t id)
 {
-        for (unsigned i = 0; i < scheduler->mover_count; i++)
-                if (scheduler->movers[i].current == id)
-                        return true;
+        for (unsigned i = 0; i < scheduler->mover_count; i++) {
+                if (scheduler->movers[i].current != id)
+                        continue;
+                scheduler->movers[i].passed_by = true;
+                return true;
+        }
         return false;
+}
+
+static void pass_again_locked(struct scheduler *scheduler)
+{
+        if (scheduler->passing)
+                scheduler->again = true;
+        scheduler->passing = true;
+        condition_broadcast(&scheduler->changed);
 }
 
 static void fill_one_locked(struct scheduler *scheduler, struct mover *mover)
@@ -355,6 +367,9 @@ static void fill_one_locked(struct scheduler *scheduler, struct mover *mover)
         mutex_lock(&scheduler->lock);
         mover->current = 0;
         scheduler->filling--;
+        if (mover->passed_by)
+                pass_again_locked(scheduler);
+        mover->passed_by = false;
 }
 
 static void *mover_main(void *argument)
@@ -526,10 +541,7 @@ bool scheduler_stop(struct scheduler *scheduler, uint64_t deadline_ns)
 void scheduler_kick(struct scheduler *scheduler)
 {
         MUTEX_SCOPE(&scheduler->lock);
-        if (scheduler->passing)
-                scheduler->again = true;
-        scheduler->passing = true;
-        condition_broadcast(&scheduler->changed);
+        pass_again_locked(scheduler);
 }
 
 void scheduler_missed(struct scheduler *scheduler, uint64_t slots)
@@ -550,7 +562,7 @@ void scheduler_pause(struct scheduler *scheduler, bool paused)
         mutex_lock(&scheduler->lock);
         scheduler->paused = paused;
         if (!paused)
-                scheduler->passing = true;
+                pass_again_locked(scheduler); /* the files that were left in the middle lie before the cursor */
         condition_broadcast(&scheduler->changed);
         mutex_unlock(&scheduler->lock);
         announce(scheduler);
