@@ -11,11 +11,14 @@
 #include "core/cleanup.h"
 #include "core/io.h"
 #include "core/log.h"
+#include "core/timed.h"
 #include "core/view.h"
 
 #define RUNNING_FILE "running" /* in the state: it was not closed well */
 
 /* --- checks of the directories, before anything is changed --- */
+
+#define PLACE_TIMEOUT_NS 15000000000u
 
 struct place {
         const char *path;
@@ -28,21 +31,35 @@ static void place_close(const struct place *place)
         fd_close(&place->fd);
 }
 
+static int call_open(void *argument)
+{
+        const char *path = argument;
+        int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        return fd < 0 ? -errno : fd;
+}
+
 static int open_place(const char *path, const char *what, bool may_be_absent, struct place *ret_place, struct error *error)
 {
-        cleanup(pointer_free) char *parent = NULL;
+        cleanup(pointer_free) char *parent = NULL, *copy = strdup(path);
         const char *slash;
 
+        if (!copy)
+                return error_set(error, -ENOMEM, "not enough memory");
         ret_place->path = path;
         ret_place->absent = false;
-        ret_place->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        ret_place->fd = timed_call(call_open, copy, PLACE_TIMEOUT_NS);
         if (ret_place->fd >= 0)
                 return 0;
-        if (errno == ENOTDIR)
+        if (ret_place->fd == -ETIMEDOUT) {
+                copy = NULL; /* the thread has it */
+                return error_set(error, -ETIMEDOUT, "%s %s does not answer; is its device well?", what, path);
+        }
+        if (ret_place->fd == -ENOTDIR)
                 return error_set(error, -EINVAL, "%s %s is not a directory", what, path);
-        if (errno != ENOENT)
-                return error_set(error, errno == EACCES ? -EACCES : -EINVAL, "cannot open %s %s: %s", what, path,
-                                 strerror(errno));
+        if (ret_place->fd != -ENOENT)
+                return error_set(error, ret_place->fd == -EINVAL ? -EIO : ret_place->fd, "cannot open %s %s: %s", what, path,
+                                 strerror(-ret_place->fd));
         if (!may_be_absent)
                 return error_set(error, -EINVAL, "%s %s does not exist", what, path);
         slash = strrchr(path, '/');
@@ -192,6 +209,47 @@ static int create_absent(const struct place *place, void (*notice)(const char *l
 }
 
 /* Those that are there; an absent one is made when it is known that it is no drive that is not mounted. */
+struct opening {
+        struct target *target;
+        char *path;
+        struct error error;
+};
+
+static int call_target_open(void *argument)
+{
+        struct opening *opening = argument;
+
+        return target_open(opening->target, opening->path, &opening->error);
+}
+
+static void opening_free(struct opening **opening)
+{
+        if (*opening)
+                free((*opening)->path);
+        free(*opening);
+}
+
+static int open_target(struct target **target, const char *path, struct error *error)
+{
+        cleanup(opening_free) struct opening *opening = calloc(1, sizeof(*opening));
+        int result;
+
+        if (opening)
+                opening->path = strdup(path);
+        if (!opening || !opening->path)
+                return error_set(error, -ENOMEM, "not enough memory");
+        opening->target = *target;
+        result = timed_call(call_target_open, opening, PLACE_TIMEOUT_NS);
+        if (result == -ETIMEDOUT) {
+                opening = NULL; /* the thread has it, and the target */
+                *target = NULL;
+                return error_set(error, result, "target %s does not answer; is its device well?", path);
+        }
+        if (result < 0 && error)
+                *error = opening->error;
+        return result == -EINVAL ? -EIO : result;
+}
+
 static int open_targets(const struct options *options, const struct place *places, struct setup *setup, struct error *error)
 {
         for (size_t i = 0; i < options->targets.count; i++) {
@@ -200,11 +258,12 @@ static int open_targets(const struct options *options, const struct place *place
 
                 if (!target)
                         return error_set(error, -ENOMEM, "not enough memory");
-                setup->targets[setup->target_count++] = target;
                 result = places[i].absent ? target_init_absent(target, places[i].path)
-                                          : target_open(target, places[i].path, error);
+                                          : open_target(&target, places[i].path, error);
+                if (target)
+                        setup->targets[setup->target_count++] = target;
                 if (result < 0)
-                        return result == -EINVAL ? -EIO : result;
+                        return result;
         }
         return 0;
 }
@@ -220,8 +279,13 @@ static int create_targets(const struct place *places, void (*notice)(const char 
                         continue;
                 result = create_absent(&places[i], notice, error);
                 if (result == 0) {
+                        uint32_t n = target->n;
+                        unsigned slot = target->slot;
+
                         target_close(target);
                         result = target_open(target, places[i].path, error);
+                        target->n = n;
+                        target->slot = slot;
                 }
                 if (result < 0)
                         return result == -EINVAL ? -EIO : result;
