@@ -245,7 +245,7 @@ static void give_back_blocks(struct move *move)
                         if (!move->blocks[i].block)
                                 continue;
                         blocks[count++] = move->blocks[i].block;
-                        move->blocks[i] = (struct move_block){ .block = NULL };
+                        move->blocks[i] = (struct move_block){ .given_back = true };
                 }
                 mutex_unlock(&move->file->lock);
                 for (size_t i = 0; i < count; i++)

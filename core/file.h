@@ -55,6 +55,7 @@ struct move_block {
         struct block *block;          /* with a reference; NULL: not loaded, a hole, or given back */
         bool loaded;                  /* readers can be answered */
         bool hole;                    /* zeros */
+        bool given_back;              /* it was loaded, and memory was short: this move does not show it again */
 };
 
 enum { MOVE_ORIGIN_SOURCE = -1 };

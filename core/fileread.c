@@ -179,6 +179,8 @@ static enum resolved park_locked(struct file_read *read, uint64_t offset, struct
                 *ret_hurry = true;
         }
         read->wait_block = (size_t)((offset - chunk * context->chunk_bytes) / BUFPOOL_BLOCK_BYTES);
+        if (read->wait_block < move->block_count && move->blocks[read->wait_block].given_back)
+                read->wait_block = SIZE_MAX; /* for the end of the move: the next one shows it again */
         read->parked = move;
         read->next = move->waiters;
         move->waiters = read;
