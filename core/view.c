@@ -441,11 +441,8 @@ static bool is_primary(const struct node_record *node, uint64_t parent, const ch
         return node->parent == parent && strlen(name) == node->name_size && memcmp(node->name, name, node->name_size) == 0;
 }
 
-static void count_directory(struct view *view, enum category from, enum category to, bool was_counted)
+static void count_directory(struct view *view, bool owed_before, bool owed_now)
 {
-        bool owed_before = was_counted && from == CATEGORY_PENDING;
-        bool owed_now = to == CATEGORY_PENDING;
-
         if (owed_now && !owed_before)
                 atomic_fetch_add(&view->directories_owed, 1);
         if (owed_before && !owed_now)
@@ -459,22 +456,24 @@ static void account_name(struct view *view, const struct node_record *old_node, 
         bool was_counted = name_is_counted(view, record);
         enum category from = view_name_category(record);
         enum category to = view_classify(view->context->target_mask, node, record);
-        bool bytes_count = S_ISREG(node->mode) && is_primary(node, parent, name);
-        int64_t old_bytes = was_counted && bytes_count ? (int64_t)old_node->size : 0;
-        int64_t bytes = bytes_count ? (int64_t)node->size : 0;
+        bool primary = is_primary(node, parent, name);
+        /* Whether it was, and is, among the files of the totals: the source may change a name's type. */
+        bool was_file = was_counted && (!S_ISDIR(old_node->mode) || from == CATEGORY_EXCLUDED);
+        bool is_file = !S_ISDIR(node->mode) || to == CATEGORY_EXCLUDED;
+        int64_t old_bytes = was_file && primary && S_ISREG(old_node->mode) ? (int64_t)old_node->size : 0;
+        int64_t bytes = primary && S_ISREG(node->mode) ? (int64_t)node->size : 0;
 
         if (!(record->flags & VIEW_NAME_SOURCE))
                 return;
         record->flags &= (1u << NAME_CATEGORY_SHIFT) - 1;
         record->flags |= epoch_bits(view) << NAME_EPOCH_SHIFT | (uint32_t)to << NAME_CATEGORY_SHIFT;
-        if (S_ISDIR(node->mode) && to != CATEGORY_EXCLUDED) {
-                count_directory(view, from, to, was_counted);
-                return;
-        }
-        if (!was_counted) {
+        count_directory(view, was_counted && !was_file && from == CATEGORY_PENDING, !is_file && to == CATEGORY_PENDING);
+        if (was_file && !is_file)
+                progress_add(&view->context->progress, from, -1, -old_bytes);
+        if (!was_file && is_file)
                 progress_add(&view->context->progress, to, 1, bytes);
+        if (!was_file || !is_file)
                 return;
-        }
         if (from != to)
                 progress_move(&view->context->progress, from, to, (uint64_t)old_bytes);
         if (bytes != old_bytes)
