@@ -663,6 +663,7 @@ int view_count(struct view *view, uint64_t parent, const char *name)
         cleanup(statedb_batch_deinit) struct statedb_batch batch;
         struct node_record old_node, node;
         struct name_record record;
+        bool excluded;
         int result;
 
         statedb_batch_init(&batch);
@@ -672,12 +673,15 @@ int view_count(struct view *view, uint64_t parent, const char *name)
                 result = get_node(view, record.id, &node);
         if (result < 0)
                 return result;
-        if (name_is_counted(view, &record) && node.epoch == view->context->epoch)
+        excluded = record.flags & VIEW_NAME_EXCLUDED;
+        if (name_is_counted(view, &record) && (excluded || node.epoch == view->context->epoch))
                 return 0;
         old_node = node;
         account_name(view, &old_node, &node, parent, name, &record);
-        node.epoch = view->context->epoch;
-        account_node(view, record.id, &old_node, &node);
+        if (!excluded) { /* an excluded name owes nobody anything; another name of the node may */
+                node.epoch = view->context->epoch;
+                account_node(view, record.id, &old_node, &node);
+        }
         result = put_name(&batch, parent, name, &record);
         if (result == 0)
                 result = put_node(&batch, record.id, &node);
