@@ -722,10 +722,10 @@ int file_mark_present(struct file *file, unsigned slot, uint64_t chunk, uint64_t
                 take_digest_locked(file, &change);
         mutex_unlock(&file->lock);
         if (result == 0)
-                result = view_apply_marks(file->files->view, file->id, &batch, slot, delta, change_mark, &change);
+                result = view_apply_marks(file->files->view, file->id, generation, &batch, slot, delta, change_mark, &change);
         if (result == 0)
                 *ret_complete = change.complete;
-        return result;
+        return result < 0 ? result : 0; /* outdated: nothing to do */
 }
 
 int file_mark_lacking(struct file *file, unsigned slot, uint64_t chunk, uint64_t generation)
@@ -751,8 +751,8 @@ int file_mark_lacking(struct file *file, unsigned slot, uint64_t chunk, uint64_t
                 result = encode_group_locked(file, chunk, &batch);
         mutex_unlock(&file->lock);
         if (result == 0 && delta != 0)
-                result = view_apply_marks(file->files->view, file->id, &batch, slot, delta, change_mark, &change);
-        return result;
+                result = view_apply_marks(file->files->view, file->id, generation, &batch, slot, delta, change_mark, &change);
+        return result < 0 ? result : 0; /* outdated: nothing to do */
 }
 
 static bool change_forgotten(void *context, struct node_record *node)

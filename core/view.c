@@ -530,6 +530,12 @@ struct share {
         uint64_t present, owed, queued;
 };
 
+/* What lacks of the node is owed to the slot: it is there to be had, and can be there. */
+static bool is_owed(const struct node_record *node, unsigned slot)
+{
+        return !((node->conflict | node->failed) >> slot & 1) && !(node->flags & VIEW_NODE_MISSING);
+}
+
 /* What a node contributes to the figures of one slot. */
 static struct share node_share(struct view *view, uint64_t id, const struct node_record *node, unsigned slot)
 {
@@ -538,7 +544,7 @@ static struct share node_share(struct view *view, uint64_t id, const struct node
         if (!S_ISREG(node->mode) || !(node->flags & VIEW_NODE_SOURCE))
                 return share;
         share.present = view_slot_bytes(view, id, node, slot);
-        if (!((node->conflict | node->failed) >> slot & 1) && !(node->flags & VIEW_NODE_MISSING))
+        if (is_owed(node, slot))
                 share.owed = node->size - share.present;
         if (node->flags & VIEW_NODE_QUEUED)
                 share.queued = share.owed;
@@ -784,25 +790,29 @@ int view_remove(struct view *view, uint64_t parent, const char *name)
         return result < 0 ? result : apply(view, &batch);
 }
 
-int view_apply_marks(struct view *view, uint64_t id, struct statedb_batch *batch, unsigned slot, int64_t present_delta,
+int view_apply_marks(struct view *view, uint64_t id, uint64_t generation, struct statedb_batch *batch, unsigned slot, int64_t present_delta,
                      bool (*change)(void *change_context, struct node_record *node), void *change_context)
 {
         struct progress *progress = &view->context->progress;
         struct node_record node;
+        bool owed;
         int result;
 
         MUTEX_SCOPE(&view->lock);
         result = get_node(view, id, &node);
         if (result < 0)
                 return result;
+        if (node.generation != generation)
+                return VIEW_OUTDATED;
         if (change && change(change_context, &node))
                 result = put_node(batch, id, &node);
         if (result == 0)
                 result = apply(view, batch);
         if (result < 0 || present_delta == 0 || node.epoch != view->context->epoch)
                 return result;
-        progress_target_add(progress, slot, present_delta, 0, -present_delta);
-        if (node.flags & VIEW_NODE_QUEUED)
+        owed = is_owed(&node, slot);
+        progress_target_add(progress, slot, present_delta, 0, owed ? -present_delta : 0);
+        if (owed && (node.flags & VIEW_NODE_QUEUED))
                 progress_queued_add(progress, slot, -present_delta);
         return 0;
 }

@@ -105,8 +105,10 @@ int view_count(struct view *view, uint64_t parent, const char *name);
 int view_forget_slot(struct view *view, unsigned slot);
 
 /* The chunk marks of a node: applies `batch` (group records and the like that the caller encoded) together with the change of the node's
- * record, and adds `present_delta` bytes to what `slot` has of it. One step. */
-int view_apply_marks(struct view *view, uint64_t id, struct statedb_batch *batch, unsigned slot, int64_t present_delta,
+ * record, and adds `present_delta` bytes to what `slot` has of it. One step. VIEW_OUTDATED: the node has another generation by now, and
+ * nothing was done. */
+enum { VIEW_OUTDATED = 1 };
+int view_apply_marks(struct view *view, uint64_t id, uint64_t generation, struct statedb_batch *batch, unsigned slot, int64_t present_delta,
                      bool (*change)(void *change_context, struct node_record *node), void *change_context);
 
 /* --- whole directories, and what lies beside names and nodes --- */
