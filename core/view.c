@@ -894,6 +894,8 @@ static bool forget_node(void *context, const struct statedb_view *entry)
         walk->result = record_encode_node(&node, buffer, sizeof(buffer), &size);
         if (walk->result == 0)
                 walk->result = statedb_put(walk->view->context->db, entry->key, entry->key_size, buffer, size);
+        while (walk->result == 0 && statedb_throttle(walk->view->context->db) == -ETIMEDOUT)
+                ;
         return walk->result == 0;
 }
 
