@@ -23,6 +23,7 @@ enum {
         WRITE_SLOW_MS = 4000,  /* a target's write that takes longer: it is behind */
         WRITE_HANG_MS = 20000, /* longer than this: it hangs */
         SYNC_HANG_MS = 120000, /* so for a sync, which may have a whole interval to write */
+        STOP_HANG_MS = 8000,   /* so for any single call but a sync, when all is to end */
         TICK_MS = 1000,
 };
 
@@ -421,6 +422,28 @@ int mirror_checkpoint(struct mirror *mirror, uint64_t deadline_ns)
         return result;
 }
 
+/* One call into the target has taken so long that nobody waits for it any more. A sync may take as long as it has to. */
+static bool is_stuck_locked(const struct target *target)
+{
+        uint64_t now = clock_now_ns(), limit_ns = STOP_HANG_MS * 1000000ull;
+
+        return (target->writer_busy_since_ns && now > target->writer_busy_since_ns + limit_ns) ||
+               (target->looking_since_ns && now > target->looking_since_ns + limit_ns);
+}
+
+/* Waits for the end of one of the target's threads. False: it is stuck, or the deadline passed. */
+static bool wait_for_end_locked(struct target *target, const bool *ended, uint64_t deadline_ns)
+{
+        while (!*ended) {
+                uint64_t look_ns = clock_now_ns() + TICK_MS * 1000000ull;
+
+                if (is_stuck_locked(target) || clock_now_ns() >= deadline_ns)
+                        return false;
+                (void)condition_wait_until(&target->checkpoint, &target->lock, look_ns < deadline_ns ? look_ns : deadline_ns);
+        }
+        return true;
+}
+
 /* Ends the threads of one target: first its writer, then, when all that it wrote is synced, the checkpoints. */
 static bool stop_target(struct target *target, uint64_t deadline_ns)
 {
@@ -429,15 +452,9 @@ static bool stop_target(struct target *target, uint64_t deadline_ns)
         mutex_lock(&target->lock);
         target->stopping = true;
         condition_broadcast(&target->work);
-        while (target->writer_started && !target->writer_ended &&
-               condition_wait_until(&target->checkpoint, &target->lock, deadline_ns))
-                ;
+        ended = !target->writer_started || wait_for_end_locked(target, &target->writer_ended, deadline_ns);
         condition_broadcast(&target->checkpoint);
-        while (target->checkpointer_started && !target->checkpointer_ended &&
-               condition_wait_until(&target->checkpoint, &target->lock, deadline_ns))
-                ;
-        ended = (!target->writer_started || target->writer_ended) &&
-                (!target->checkpointer_started || target->checkpointer_ended);
+        ended = ended && (!target->checkpointer_started || wait_for_end_locked(target, &target->checkpointer_ended, deadline_ns));
         mutex_unlock(&target->lock);
         if (!ended)
                 return false;
@@ -518,22 +535,25 @@ static int finish_state(struct mirror *mirror)
 
 int mirror_stop(struct mirror *mirror, uint64_t deadline_ns)
 {
+        uint64_t soon_ns = clock_now_ns() + STOP_HANG_MS * 1000000ull; /* for what reads and looks; syncs may take longer */
         bool ended = true;
         int result;
 
+        if (soon_ns > deadline_ns)
+                soon_ns = deadline_ns;
         atomic_store(&mirror->context.stopping, true);
         limiter_close(mirror->context.limiter);
         bufpool_close(mirror->context.bufpool);
         context_room_signal(&mirror->context);
-        ended = stop_watchdog(mirror, deadline_ns) && ended;
-        ended = scan_stop(mirror->scan, deadline_ns) && ended;
-        ended = scheduler_stop(mirror->scheduler, deadline_ns) && ended;
+        ended = stop_watchdog(mirror, soon_ns) && ended;
+        ended = scan_stop(mirror->scan, soon_ns) && ended;
+        ended = scheduler_stop(mirror->scheduler, soon_ns) && ended;
         for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
                 ended = stop_target(target, deadline_ns) && ended;
         for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
-                ended = root_stop(&target->root, deadline_ns) && ended;
+                ended = root_stop(&target->root, soon_ns) && ended;
         if (mirror->context.source)
-                ended = root_stop(mirror->context.source, deadline_ns) && ended;
+                ended = root_stop(mirror->context.source, soon_ns) && ended;
         events_add(mirror->context.events, "unmounted", NULL, 0, NULL);
         events_close(mirror->context.events);
         if (ended) {

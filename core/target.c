@@ -322,6 +322,14 @@ enum target_level target_level(struct target *target)
         return target->queued_bytes * 2 <= target->queue_ceiling_bytes ? TARGET_QUEUE_LOW : TARGET_QUEUE_ROOM;
 }
 
+bool target_is_moving(struct target *target, uint64_t patience_ms)
+{
+        MUTEX_SCOPE(&target->lock);
+        return !target->stopping && takes_writes(target->state) && !sync_is_behind(target) &&
+               (target->writer_busy_since_ns == 0 ||
+                clock_now_ns() < target->writer_busy_since_ns + patience_ms * 1000000ull);
+}
+
 bool target_has_room(struct target *target, uint64_t bytes)
 {
         MUTEX_SCOPE(&target->lock);
@@ -462,10 +470,16 @@ bool target_report(struct target *target, int error, const char *what, const cha
 void target_refresh_space(struct target *target)
 {
         struct statvfs space;
+        int result;
 
-        if (fstatvfs(target->root.fd, &space) < 0)
-                return; /* the last figures stand; writes will tell what is wrong */
+        mutex_lock(&target->lock);
+        target->looking_since_ns = clock_now_ns();
+        mutex_unlock(&target->lock);
+        result = fstatvfs(target->root.fd, &space);
         MUTEX_SCOPE(&target->lock);
+        target->looking_since_ns = 0;
+        if (result < 0)
+                return; /* the last figures stand; writes will tell what is wrong */
         target->space = space;
         target->space_known = true;
 }

@@ -82,6 +82,7 @@ struct target {
         uint64_t queued_bytes, queue_ceiling_bytes;
         unsigned job_count;    /* queued or running */
         uint64_t writer_busy_since_ns; /* 0: idle */
+        uint64_t looking_since_ns;     /* 0: its checkpoint thread is in no call but a sync */
         struct unsynced_list unsynced, syncing;
         uint64_t syncing_since_ns;     /* 0: no sync is running */
         uint64_t checkpoint_wanted, checkpoint_done; /* tickets */
@@ -114,6 +115,8 @@ bool target_enqueue(struct target *target, struct target_job *job, bool force);
 /* How full the queue is. */
 enum target_level { TARGET_QUEUE_LOW /* at most half */, TARGET_QUEUE_ROOM, TARGET_QUEUE_FULL /* or it takes no writes */ };
 enum target_level target_level(struct target *target);
+/* It takes writes, its syncs keep pace, and what it writes now began less than `patience_ms` ago: a full queue will have room soon. */
+bool target_is_moving(struct target *target, uint64_t patience_ms);
 bool target_has_room(struct target *target, uint64_t bytes);
 bool target_takes_writes(struct target *target);
 bool target_serves_reads(struct target *target);

@@ -7,11 +7,12 @@
 #include <sys/stat.h>
 
 #include "core/cleanup.h"
+#include "mount-helper/bounded.h"
 #include "mount-helper/client.h"
 #include "mount-helper/detach.h"
 #include "mount-helper/path.h"
 
-enum { STALE_MAX = 16, PROBE_MS = 5000, DETACH_MS = 10 * 1000 };
+enum { STALE_MAX = 16, PROBE_MS = 5000, DETACH_MS = 10 * 1000, ANSWER_MS = 15 * 1000 };
 
 /* A path that the user gave is usage where it names nothing that can be used; all else is the environment's. */
 static int path_error(struct error *error, int code, const char *what, const char *path)
@@ -25,6 +26,25 @@ static void replace(char **path, char *absolute)
 {
         free(*path);
         *path = absolute;
+}
+
+static int job_look(const void *context, int out)
+{
+        struct stat found;
+
+        (void)out;
+        (void)stat(context, &found); /* what there is, is found again; here it only matters whether it comes back */
+        return 0;
+}
+
+/* A path on a device that hangs would hang us too. */
+static int check_answers(const char *what, const char *path, struct error *error)
+{
+        struct bounded bounded = {.timeout_ms = ANSWER_MS};
+
+        if (bounded_run(&bounded, job_look, path, NULL, NULL) != -ETIMEDOUT)
+                return 0;
+        return error_set(error, -ETIMEDOUT, "%s %s does not answer; is its device well?", what, path);
 }
 
 static int check_directory(const char *what, const char *path, struct error *error)
@@ -73,8 +93,11 @@ static int clear_stale(const struct options *options, struct error *error)
 static int prepare_mountpoint(struct options *options, struct error *error)
 {
         char *absolute;
-        int r = path_real(options->mountpoint, &absolute);
+        int r = check_answers("mount point", options->mountpoint, error);
 
+        if (r < 0)
+                return r;
+        r = path_real(options->mountpoint, &absolute);
         if (r < 0)
                 return path_error(error, r, "mount point", options->mountpoint);
         replace(&options->mountpoint, absolute);
@@ -93,6 +116,9 @@ static int prepare_source(struct options *options, struct error *error)
 
         if (strcmp(options->source, "none") == 0)
                 return 0;
+        r = check_answers("source", options->source, error);
+        if (r < 0)
+                return r;
         r = path_real(options->source, &absolute);
         if (r < 0)
                 return path_error(error, r, "source", options->source);
@@ -104,8 +130,11 @@ static int prepare_target(char **target, struct error *error)
 {
         bool exists;
         char *absolute;
-        int r = path_real_or_new(*target, &absolute, &exists);
+        int r = check_answers("target", *target, error);
 
+        if (r < 0)
+                return r;
+        r = path_real_or_new(*target, &absolute, &exists);
         if (r == -ENOENT || r == -ENOTDIR)
                 return error_set(error, -EINVAL, "target %s: the directory in which it is to be created does not exist",
                                  *target);

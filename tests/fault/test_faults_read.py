@@ -77,7 +77,7 @@ class HungTargets(Faulty):
         for name, content in contents.items():
             self.assertEqual(self.copies(name, [0, 2]), [content] * 2)
         self.assertNotEqual(mount.status()['state'], 'complete')
-        self.assertIn(mount.status()['targets'][1]['state'], ('behind', 'failed', 'offline'))
+        mount.until(lambda status: status['targets'][1]['state'] in ('behind', 'failed', 'offline'), 20, 'the hung target to be told')
         fault.cont()
         mount.until(lambda status: status['state'] == 'complete', 60, 'the target that came back')
         self.assertEqual(mount.status()['source_copy_bytes'], 15 * MiB)
