@@ -30,6 +30,8 @@ extern const struct fuse_lowlevel_ops ops_table;
 
 /* Starts the thread behind `.cvv`'s blocking files. 0 or -errno. */
 int ops_start(struct ops *ops) __attribute__((nonnull, warn_unused_result));
+/* Ends blocking files: their readers get an end of file, now and later. */
+void ops_end_blocking(struct ops *ops) __attribute__((nonnull));
 /* Refuses requests that wait at the gates, so that the loop's threads come free. */
 void ops_close_gates(struct ops *ops) __attribute__((nonnull));
 /* When the loop is over: ends blocking files and gives up parked reads; all of them are answered. `close_open`: the loop's

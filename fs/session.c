@@ -8,10 +8,12 @@
 #include "fs/mountargs.h"
 #include "fs/mountlog.h"
 #include "fs/mountpoint.h"
+#include "fs/mountwatch.h"
 #include "fs/ops.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -40,14 +42,13 @@ struct session {
         char *mountpoint;
         bool is_mounted;
         int fuse_fd;
-        int exit_fd; /* an eventfd, readable from session_exit() on */
+        int exit_fd; /* an eventfd, readable from session_exit() on, and when a worker has ended */
         atomic_bool exiting;
         bool is_stuck; /* threads or reads are under way that do not end */
 
         struct mutex lock;      /* guards the rest but the workers' own */
         struct condition ended; /* a worker has */
         unsigned running;
-        bool is_ending; /* a worker has ended, or none could be started */
         int result;
         struct worker workers[THREADS];
 };
@@ -115,7 +116,6 @@ static void *worker_main(void *context)
 
         MUTEX_SCOPE(&session->lock);
         session->running--;
-        session->is_ending = true;
         if (r < 0 && session->result == 0)
                 session->result = r;
         condition_broadcast(&session->ended);
@@ -289,15 +289,19 @@ static int workers_start(struct session *session)
         MUTEX_SCOPE(&session->lock);
         if (session->running > 0)
                 session->running--; /* the one that was not started; without ops_start() there is none */
-        session->is_ending = true;
         return r;
 }
 
+/* Readers that block in `.cvv` would keep a mount alive that is in no mount table any more. */
 static void wait_for_the_end(struct session *session)
 {
-        MUTEX_SCOPE(&session->lock);
-        while (!session->is_ending)
-                condition_wait(&session->ended, &session->lock);
+        const int end_fd = session->exit_fd;
+
+        if (!mountwatch_wait(session->mountpoint, end_fd))
+                return;
+        ops_end_blocking(session->ops);
+        while (poll(&(struct pollfd){.fd = end_fd, .events = POLLIN}, 1, -1) < 0 && errno == EINTR)
+                ;
 }
 
 /* False: some do not end. */

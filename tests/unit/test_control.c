@@ -343,6 +343,22 @@ static void blocked_readers_get_the_end_of_file_when_the_session_ends(void **sta
         scene_free(scene);
 }
 
+static void a_blocked_reader_does_not_outlive_a_lazy_unmount(void **state)
+{
+        struct scene *scene = scene_new(false);
+        int fd = open_in(scene, ".cvv/events", O_RDONLY);
+        struct reader reader;
+
+        reader_start(&reader, fd);
+        usleep(20000);
+        assert_int_equal(umount2(scene->directory, MNT_DETACH), 0);
+        assert_int_equal(reader_join(&reader), 0);
+        close(fd);
+        pthread_join(scene->thread, NULL);
+        assert_int_equal(scene->result, 0);
+        scene_free(scene);
+}
+
 static void closed_events_end_their_readers(void **state)
 {
         struct scene *scene = scene_new(false);
@@ -378,6 +394,7 @@ int main(void)
                 cmocka_unit_test(poll_tells_when_there_is_something_to_read),
                 cmocka_unit_test(wait_gives_the_state_once_nothing_can_progress),
                 cmocka_unit_test(blocked_readers_get_the_end_of_file_when_the_session_ends),
+                cmocka_unit_test(a_blocked_reader_does_not_outlive_a_lazy_unmount),
                 cmocka_unit_test(closed_events_end_their_readers),
         };
 
