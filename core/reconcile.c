@@ -221,6 +221,7 @@ static void fill_attributes(struct node_record *node, const struct statx *stat)
 
 struct source_change {
         const struct statx *stat;
+        bool excluded;
         bool content_changed;
         uint64_t id;
 };
@@ -243,6 +244,7 @@ static bool change_source(void *context, struct node_record *node, struct name_r
         struct source_change *change = context;
         struct node_record before = *node;
         bool was_source = name->flags & VIEW_NAME_SOURCE;
+        bool was_excluded = name->flags & VIEW_NAME_EXCLUDED;
 
         change->id = name->id;
         if (was_source && content_differs(node, change->stat)) {
@@ -268,8 +270,9 @@ static bool change_source(void *context, struct node_record *node, struct name_r
         node->flags &= ~(uint32_t)VIEW_NODE_MISSING;
         name->flags |= VIEW_NAME_SOURCE;
         name->flags &= ~(uint32_t)VIEW_NAME_TARGET;
+        name->flags = change->excluded ? name->flags | VIEW_NAME_EXCLUDED : name->flags & ~(uint32_t)VIEW_NAME_EXCLUDED;
         name->mode_type = node->mode & S_IFMT;
-        return change->content_changed || !was_source || memcmp(&before, node, sizeof(before)) != 0;
+        return change->content_changed || !was_source || was_excluded != change->excluded || memcmp(&before, node, sizeof(before)) != 0;
 }
 
 static int known_link(struct reconcile *reconcile, const struct statx *stat, uint64_t *ret_id)
@@ -338,8 +341,8 @@ static int take_source_name(struct reconcile *reconcile, uint64_t parent, const 
                             uint64_t *ret_id)
 {
         struct context *context = reconcile->context;
-        struct source_change change = { .stat = stat };
         bool excluded = is_excluded(reconcile, parent, name, S_ISDIR(stat->stx_mode));
+        struct source_change change = { .stat = stat, .excluded = excluded };
         int result = view_update_name(reconcile->view, parent, name, change_source, &change);
 
         if (result == -ENOENT)
