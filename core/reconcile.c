@@ -263,6 +263,9 @@ static bool change_source(void *context, struct node_record *node, struct name_r
         if (!was_source) { /* targets alone had it until now: what they have is judged like any other existing file */
                 name->published = 0;
                 node->complete = node->skipped = 0;
+                node->source_limit = UINT64_MAX;
+                node->generation++;
+                change->content_changed = true; /* who has it open reads the source's from now on */
         }
         fill_attributes(node, change->stat);
         node->source_ino = change->stat->stx_ino;
