@@ -722,19 +722,27 @@ static bool collect_unseen(void *context, const char *name, const struct name_re
         return walk->count < LISTING_BATCH;
 }
 
-/* Recorded names that the listing did not show are gone. */
+/* Recorded names that the listing did not show are gone. A portion is judged without a scan of the records running, and the next one
+ * begins behind it: a vanished name may stay recorded, and must not hide those behind it. */
 static void vanish_unseen(struct reconcile *reconcile, uint64_t directory, struct seen *seen)
 {
         char *names[LISTING_BATCH];
         struct vanish_walk walk = { .reconcile = reconcile, .seen = seen, .directory = directory, .names = names };
+        char last[VIEW_NAME_MAX + 1];
 
         if (seen->count > 0)
                 qsort(seen->hashes, seen->count, sizeof(*seen->hashes), compare_hashes);
-        (void)view_list(reconcile->view, directory, NULL, collect_unseen, &walk); /* what cannot be read is met again */
-        for (size_t i = 0; i < walk.count; i++) {
-                (void)vanish_source_name(reconcile, directory, walk.names[i]); /* the next scan repeats it */
-                free(walk.names[i]);
-        }
+        do {
+                const char *after = walk.count > 0 ? last : NULL;
+
+                walk.count = 0;
+                (void)view_list(reconcile->view, directory, after, collect_unseen, &walk); /* what cannot be read is met again */
+                for (size_t i = 0; i < walk.count; i++) {
+                        (void)vanish_source_name(reconcile, directory, walk.names[i]); /* the next scan repeats it */
+                        (void)snprintf(last, sizeof(last), "%s", walk.names[i]); /* fits */
+                        free(walk.names[i]);
+                }
+        } while (walk.count == LISTING_BATCH);
 }
 
 static bool change_loaded(void *context, struct node_record *node)
