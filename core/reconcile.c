@@ -491,13 +491,20 @@ static int ask_targets(struct reconcile *reconcile, uint64_t parent, const char 
         return result;
 }
 
-/* A name that is recorded as a target's alone, and that no target has now, was deleted there. */
-static void forget_target_name(struct reconcile *reconcile, uint64_t parent, const char *name)
+/* A name that is recorded as a target's alone, and that no target has now, was deleted there. -EIO: one that is recorded to have it
+ * cannot be asked now; else -ENOENT. */
+static int forget_target_name(struct reconcile *reconcile, uint64_t parent, const char *name)
 {
+        struct context *context = reconcile->context;
         struct name_record record;
 
-        if (view_name(reconcile->view, parent, name, &record) == 0 && (record.flags & VIEW_NAME_TARGET))
-                (void)view_remove(reconcile->view, parent, name); /* a damaged record stays: it harms nobody */
+        if (view_name(reconcile->view, parent, name, &record) < 0 || !(record.flags & VIEW_NAME_TARGET))
+                return -ENOENT;
+        for (CONTEXT_EACH_TARGET(context, record.published & context->target_mask, target))
+                if (!target_serves_reads(target))
+                        return -EIO;
+        (void)view_remove(reconcile->view, parent, name); /* a damaged record stays: it harms nobody */
+        return -ENOENT;
 }
 
 static int reconcile_name(struct reconcile *reconcile, uint64_t parent, const char *name, uint64_t *ret_id)
@@ -529,9 +536,7 @@ static int reconcile_name(struct reconcile *reconcile, uint64_t parent, const ch
         if (parent == VIEW_ROOT && strcmp(name, ".cvv") == 0)
                 return -ENOENT;
         result = ask_targets(reconcile, parent, name, path, ret_id);
-        if (result == -ENOENT)
-                forget_target_name(reconcile, parent, name);
-        return result;
+        return result == -ENOENT ? forget_target_name(reconcile, parent, name) : result;
 }
 
 /* --- whole directories --- */
