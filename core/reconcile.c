@@ -435,19 +435,20 @@ static int take_target_name(struct reconcile *reconcile, uint64_t parent, const 
         if (parent == VIEW_ROOT && strcmp(name, ".cvv") == 0)
                 return -ENOENT;
         result = view_update_name(reconcile->view, parent, name, change_target_only, &change);
-        if (result == 0) {
-                result = view_name(reconcile->view, parent, name, &record);
-                if (result == 0)
-                        *ret_id = record.id;
-                return result;
+        if (result == -ENOENT) {
+                record.id = view_new_id(reconcile->view);
+                fill_attributes(&node, stat);
+                node.name_size = (uint16_t)strlen(name);
+                memcpy(node.name, name, node.name_size);
+                result = view_add(reconcile->view, parent, name, &record, &node);
         }
-        if (result != -ENOENT)
-                return result;
-        record.id = *ret_id = view_new_id(reconcile->view);
-        fill_attributes(&node, stat);
-        node.name_size = (uint16_t)strlen(name);
-        memcpy(node.name, name, node.name_size);
-        return view_add(reconcile->view, parent, name, &record, &node);
+        if (result == -EEXIST) /* another thread was faster */
+                result = view_update_name(reconcile->view, parent, name, change_target_only, &change);
+        if (result == 0)
+                result = view_name(reconcile->view, parent, name, &record);
+        if (result == 0)
+                *ret_id = record.id;
+        return result;
 }
 
 /* --- one name --- */
