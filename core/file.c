@@ -463,8 +463,10 @@ int file_claim_locked(struct file *file, uint64_t chunk, uint64_t slots, bool de
         struct move *active = file_find_move_locked(file, chunk);
         struct move *move;
 
-        if (active && active->reading)
+        if (active && active->reading) {
+                active->passed_by = active->passed_by || lacking != 0;
                 return FILE_CLAIM_BUSY;
+        }
         if (lacking == 0 && !demand)
                 return FILE_CLAIM_NOTHING;
         move = calloc(1, sizeof(*move) + blocks * sizeof(move->blocks[0]));
@@ -539,9 +541,12 @@ static void settle_locked(struct move *move, bool somebody_has_it)
 struct file_read *file_move_read_done(struct move *move, bool intact, const struct hash128 *hash)
 {
         struct file *file = move->file;
+        struct context *context = file->files->context;
         struct file_read *waiters;
+        bool passed_by;
 
         mutex_lock(&file->lock);
+        passed_by = move->passed_by;
         move->reading = false;
         move->intact = intact;
         if (intact && move->generation == file->generation && move->chunk < file->chunk_count) {
@@ -555,6 +560,8 @@ struct file_read *file_move_read_done(struct move *move, bool intact, const stru
                 drop_blocks(move);
         settle_locked(move, false);
         mutex_unlock(&file->lock);
+        if (passed_by && !atomic_load(&context->stopping))
+                context->work_found(context->callback_context);
         return waiters;
 }
 

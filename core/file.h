@@ -72,6 +72,7 @@ struct move {
         bool reading;                 /* the read side is not finished */
         bool in_file;                 /* on file->moves */
         bool intact;                  /* read whole, the source unchanged */
+        bool passed_by;               /* somebody wanted the chunk for other targets, and is to come again */
         atomic_uint references;
         struct hash128 hash;
         struct file_read *waiters;    /* parked */
@@ -133,7 +134,8 @@ uint64_t file_next_lacking(struct file *file, uint64_t from, uint64_t slots);
 int file_holder_locked(struct file *file, uint64_t chunk, uint64_t not_slots);
 
 /* Claims a chunk for a move that aims at the lacking among `slots`. Locked by the caller. *ret_move has one reference, the mover's.
- * FILE_CLAIM_NOTHING: none lacks it (not with `demand`: then a move without aims is made); FILE_CLAIM_BUSY: a move reads it. */
+ * FILE_CLAIM_NOTHING: none lacks it (not with `demand`: then a move without aims is made); FILE_CLAIM_BUSY: a move reads it;
+ * work_found is called when it has done so, where some of `slots` lack it all the same. */
 enum { FILE_CLAIM_NOTHING = 1, FILE_CLAIM_BUSY = 2 };
 int file_claim_locked(struct file *file, uint64_t chunk, uint64_t slots, bool demand, struct move **ret_move);
 struct move *file_find_move_locked(struct file *file, uint64_t chunk);

@@ -194,12 +194,17 @@ static uint64_t unpublished_slots(struct file *file, uint64_t needed)
         return slots;
 }
 
-static bool must_leave(struct scheduler *scheduler, bool is_resync)
+/* `left`: a resync asks, which makes way for filling, and remembers here that it did; NULL: a filling mover. */
+static bool must_leave(struct scheduler *scheduler, bool *left)
 {
         MUTEX_SCOPE(&scheduler->lock);
-        if (!is_resync && scheduler->demand && !scheduler->stopping)
+        if (!left && scheduler->demand && !scheduler->stopping)
                 serve_readers_locked(scheduler);
-        return scheduler->stopping || scheduler->paused || (is_resync && (scheduler->passing || scheduler->filling > 0));
+        if (!scheduler->stopping && !scheduler->paused && !(left && (scheduler->passing || scheduler->filling > 0)))
+                return false;
+        if (left)
+                *left = true;
+        return true;
 }
 
 /* A chunk that is lacking on targets only which cannot keep up, while others have it, is left to their resync threads. */
@@ -265,7 +270,7 @@ static void unreadable(struct scheduler *scheduler, struct file *file, int error
 }
 
 /* Brings what the file lacks on `allowed`. */
-static void bring_file(struct scheduler *scheduler, uint64_t id, uint64_t allowed, bool is_resync)
+static void bring_file(struct scheduler *scheduler, uint64_t id, uint64_t allowed, bool *left)
 {
         cleanup(file_release) struct file *file = NULL;
         struct node_record node;
@@ -280,13 +285,13 @@ static void bring_file(struct scheduler *scheduler, uint64_t id, uint64_t allowe
                 return;
         if (S_ISREG(node.mode) && (node.complete | node.partial))
                 holders_open(file); /* what others have is taken from there */
-        while (S_ISREG(node.mode) && !must_leave(scheduler, is_resync)) {
+        while (S_ISREG(node.mode) && !must_leave(scheduler, left)) {
                 uint64_t chunk = file_next_lacking(file, from, needed & usable_slots(scheduler));
 
                 if (chunk >= file->chunk_count)
                         break;
                 from = chunk;
-                if (!is_resync && is_for_resync(scheduler, file, chunk, needed)) {
+                if (!left && is_for_resync(scheduler, file, chunk, needed)) {
                         from = chunk + 1;
                         continue;
                 }
@@ -298,7 +303,7 @@ static void bring_file(struct scheduler *scheduler, uint64_t id, uint64_t allowe
                 else
                         from = 0;
         }
-        if (result == 0 && !must_leave(scheduler, is_resync)) {
+        if (result == 0 && !must_leave(scheduler, left)) {
                 uint64_t slots = S_ISREG(node.mode) ? unpublished_slots(file, needed) : needed;
 
                 if (slots)
@@ -306,7 +311,7 @@ static void bring_file(struct scheduler *scheduler, uint64_t id, uint64_t allowe
         }
         if (result == -EIO || result == -EACCES || result == -EPERM || result == -ENODATA)
                 unreadable(scheduler, file, result);
-        if (!is_resync && (needed & ~usable_slots(scheduler)) == 0)
+        if (!left && (needed & ~usable_slots(scheduler)) == 0)
                 scheduler_settle(scheduler, id);
 }
 
@@ -363,7 +368,7 @@ static void fill_one_locked(struct scheduler *scheduler, struct mover *mover)
         mover->current = id;
         scheduler->filling++;
         mutex_unlock(&scheduler->lock);
-        bring_file(scheduler, id, scheduler->context->target_mask, false);
+        bring_file(scheduler, id, scheduler->context->target_mask, NULL);
         mutex_lock(&scheduler->lock);
         mover->current = 0;
         scheduler->filling--;
@@ -413,14 +418,17 @@ static bool resync_due_locked(const struct scheduler *scheduler, const struct ta
                (scheduler->resync_wanted >> target->slot & 1);
 }
 
-static void resync(struct scheduler *scheduler, struct target *target)
+/* Returns whether it came through without making way. */
+static bool resync(struct scheduler *scheduler, struct target *target)
 {
+        bool left = false;
         uint8_t priority = 0;
         uint64_t id = 0;
 
-        while (!must_leave(scheduler, true) && target_takes_writes(target) &&
+        while (!left && !must_leave(scheduler, &left) && target_takes_writes(target) &&
                view_next_queued(scheduler->view, &priority, &id) == 0)
-                bring_file(scheduler, id, 1ull << target->slot, true);
+                bring_file(scheduler, id, 1ull << target->slot, &left);
+        return !left;
 }
 
 static void *resync_main(void *argument)
@@ -439,13 +447,14 @@ static void *resync_main(void *argument)
                         continue;
                 }
                 scheduler->resyncing |= bit;
+                scheduler->resync_wanted &= ~bit; /* what is asked for from here on is not in this round */
                 mutex_unlock(&scheduler->lock);
-                resync(scheduler, target);
-                done = !must_leave(scheduler, true);
+                done = resync(scheduler, target);
                 mutex_lock(&scheduler->lock);
                 scheduler->resyncing &= ~bit;
-                if (done)
-                        scheduler->resync_wanted &= ~bit;
+                if (!done)
+                        scheduler->resync_wanted |= bit;
+                done = !(scheduler->resync_wanted & bit);
                 mutex_unlock(&scheduler->lock);
                 if (done && target_state(target) == TARGET_BEHIND)
                         target_set_state(target, TARGET_ONLINE, NULL);
