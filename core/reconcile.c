@@ -677,22 +677,26 @@ static int load_from_source(struct reconcile *reconcile, uint64_t directory, con
         return result;
 }
 
-/* Adds what only this target has to the records. */
-static void load_from_target(struct reconcile *reconcile, struct target *target, uint64_t directory, const char *path)
+/* Adds what only this target has to the records, and all it has to `there`. False: it could not be seen whole. */
+static bool load_from_target(struct reconcile *reconcile, struct target *target, uint64_t directory, const char *path,
+                             struct seen *there)
 {
         int64_t cookie = 0;
         bool end = false;
 
         while (!end) {
                 cleanup(listing_deinit) struct listing batch = { 0 };
+                int result = listing_call_read(&target->root, path, cookie, &batch);
 
-                if (listing_call_read(&target->root, path, cookie, &batch) < 0)
-                        return; /* it has no such directory, or cannot be asked now */
+                if (result < 0)
+                        return result == -ENOENT || result == -ENOTDIR;
                 for (size_t i = 0; i < batch.count; i++) {
                         const struct listing_entry *entry = &batch.entries[i];
                         struct name_record name;
                         uint64_t id;
 
+                        if (seen_add(there, entry->name) < 0)
+                                return false;
                         if (entry->error != 0)
                                 continue;
                         if (view_name(reconcile->view, directory, entry->name, &name) == 0 &&
@@ -703,12 +707,14 @@ static void load_from_target(struct reconcile *reconcile, struct target *target,
                 cookie = batch.cookie;
                 end = batch.end;
         }
+        return true;
 }
 
 struct vanish_walk {
         struct reconcile *reconcile;
         const struct seen *seen;
         uint64_t directory;
+        uint32_t flag;
         char **names;
         size_t count;
 };
@@ -718,7 +724,7 @@ static bool collect_unseen(void *context, const char *name, const struct name_re
         struct vanish_walk *walk = context;
         uint64_t hash = fresh_key(0, name);
 
-        if (!(record->flags & VIEW_NAME_SOURCE) ||
+        if (!(record->flags & walk->flag) ||
             (walk->seen->count > 0 &&
              bsearch(&hash, walk->seen->hashes, walk->seen->count, sizeof(hash), compare_hashes)))
                 return true;
@@ -730,10 +736,10 @@ static bool collect_unseen(void *context, const char *name, const struct name_re
 
 /* Recorded names that the listing did not show are gone. A portion is judged without a scan of the records running, and the next one
  * begins behind it: a vanished name may stay recorded, and must not hide those behind it. */
-static void vanish_unseen(struct reconcile *reconcile, uint64_t directory, struct seen *seen)
+static void vanish_unseen(struct reconcile *reconcile, uint64_t directory, struct seen *seen, uint32_t flag)
 {
         char *names[LISTING_BATCH];
-        struct vanish_walk walk = { .reconcile = reconcile, .seen = seen, .directory = directory, .names = names };
+        struct vanish_walk walk = { .reconcile = reconcile, .seen = seen, .directory = directory, .flag = flag, .names = names };
         char last[VIEW_NAME_MAX + 1];
 
         if (seen->count > 0)
@@ -744,7 +750,12 @@ static void vanish_unseen(struct reconcile *reconcile, uint64_t directory, struc
                 walk.count = 0;
                 (void)view_list(reconcile->view, directory, after, collect_unseen, &walk); /* what cannot be read is met again */
                 for (size_t i = 0; i < walk.count; i++) {
-                        (void)vanish_source_name(reconcile, directory, walk.names[i]); /* the next scan repeats it */
+                        uint64_t id;
+
+                        if (flag == VIEW_NAME_SOURCE)
+                                (void)vanish_source_name(reconcile, directory, walk.names[i]); /* the next scan repeats it */
+                        else /* looks again: it may have come meanwhile */
+                                (void)reconcile_name(reconcile, directory, walk.names[i], &id);
                         (void)snprintf(last, sizeof(last), "%s", walk.names[i]); /* fits */
                         free(walk.names[i]);
                 }
@@ -766,8 +777,8 @@ int reconcile_directory(struct reconcile *reconcile, uint64_t directory)
 {
         struct context *context = reconcile->context;
         cleanup(pointer_free) char *path = NULL;
-        cleanup(seen_deinit) struct seen seen = { 0 };
-        bool from_source = false;
+        cleanup(seen_deinit) struct seen seen = { 0 }, there = { 0 };
+        bool from_source = false, all_seen = true;
         struct node_record node;
         int result = view_path(reconcile->view, directory, &path);
 
@@ -786,10 +797,12 @@ int reconcile_directory(struct reconcile *reconcile, uint64_t directory)
                 from_source = true;
         }
         for (CONTEXT_EACH_TARGET(context, context->target_mask, target))
-                if (target_serves_reads(target))
-                        load_from_target(reconcile, target, directory, path);
+                if (!target_serves_reads(target) || !load_from_target(reconcile, target, directory, path, &there))
+                        all_seen = false;
         if (from_source)
-                vanish_unseen(reconcile, directory, &seen);
+                vanish_unseen(reconcile, directory, &seen, VIEW_NAME_SOURCE);
+        if (all_seen)
+                vanish_unseen(reconcile, directory, &there, VIEW_NAME_TARGET);
         set_fresh(reconcile, fresh_key(directory, "."));
         return view_update(reconcile->view, directory, change_loaded, &context->epoch);
 }
