@@ -38,9 +38,9 @@ int control_new(struct mirror *mirror, const struct options *options, struct ope
         control->mirror = mirror;
         control->open = open;
         control->owner = (struct control_owner){
-                .uid = mirror_owner(mirror),
-                .gid = getgid(),
-                .alone = options->allow_other,
+            .uid = mirror_owner(mirror),
+            .gid = getgid(),
+            .alone = options->allow_other,
         };
         (void)clock_gettime(CLOCK_REALTIME, &control->owner.time); /* this clock always is there */
         r = control_block_new(mirror, &control->block);
@@ -315,7 +315,7 @@ static int file_open(struct control *control, struct control_node node, struct c
 
         if (!file)
                 return -ENOMEM;
-        file->text = (struct control_text)CONTROL_TEXT_NONE;
+        file->text = CONTROL_TEXT_NONE;
         if (control_kind_blocks(node.kind))
                 r = control_block_open(control->block, node.kind, &file->blocking);
         else

@@ -1,9 +1,9 @@
-/* The operations on nodes of `.cvv`. Each function replies to `req`; node ids are those of control_tree.h. What was opened is
- * released through the openlist.
+/* The operations on nodes of `.cvv`. Each function replies to `req`; node ids are those of control_tree.h. What was opened
+ * is released through the openlist.
  *
- * All are answered from memory, save what control_lane() names: the tree `files` asks the view, which may wait for a device;
- * spooling a long report and carrying out a command may take their time. The caller sees to it that those do not take
- * all threads. Reads of blocking files never wait here (control_block.h). Thread safe.
+ * All are answered from memory, save what control_lane() names: the tree `files` asks the view, which may wait for a
+ * device; spooling a long report and carrying out a command may take their time. The caller sees to it that those do not
+ * take all threads. Reads of blocking files never wait here (control_block.h). Thread safe.
  */
 #ifndef CVV_FS_CONTROL_H
 #define CVV_FS_CONTROL_H

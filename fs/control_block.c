@@ -12,8 +12,8 @@
 
 enum { WORD_BYTES = 32 }; /* a state's word, its newline and end */
 
-/* A parked read. Whoever takes it out of its file's list replies. libfuse calls on_interrupt with the request's own lock held
- * and before interrupt_release() has returned, so that the struct lives. */
+/* A parked read. Whoever takes it out of its file's list replies. libfuse calls on_interrupt with the request's own lock
+ * held and before interrupt_release() has returned, so that the struct lives. */
 struct waiter {
         struct waiter *next;
         struct control_block_file *file;

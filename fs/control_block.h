@@ -1,9 +1,9 @@
 /* The files of `.cvv` that make their readers wait: `events` and `wait`.
  *
- * A read that finds nothing is parked; one thread of its own answers parked reads and wakes pollers when something happened,
- * so that neither the session's loop nor whoever adds an event ever waits or replies. Reading is a stream: offsets mean
- * nothing, each open file has its own place. Seeking succeeds all the same, since head(1) seeks back in a regular file and
- * complains where it cannot.
+ * A read that finds nothing is parked; one thread of its own answers parked reads and wakes pollers when something
+ * happened, so that neither the session's loop nor whoever adds an event ever waits or replies. Reading is a stream:
+ * offsets mean nothing, each open file has its own place. Seeking succeeds all the same, since head(1) seeks back in a
+ * regular file and complains where it cannot.
  *
  *   events  the recent history, then each new line; end of file when the mirror's events are closed
  *   wait    once nothing queued can progress: the state's word and a newline, then end of file
@@ -27,7 +27,8 @@ struct control_block_file;
 int control_block_new(struct mirror *mirror, struct control_block **ret_block) __attribute__((nonnull, warn_unused_result));
 /* Starts the thread. 0 or -errno. */
 int control_block_start(struct control_block *block) __attribute__((nonnull, warn_unused_result));
-/* Answers all parked reads with an end of file, wakes the pollers, joins the thread. Later reads find the end. Idempotent. */
+/* Answers all parked reads with an end of file, wakes the pollers, joins the thread. Later reads find the end. Idempotent.
+ */
 void control_block_stop(struct control_block *block) __attribute__((nonnull));
 /* After control_block_stop(); every file is closed. The mirror calls back no more: it has stopped
  * or calls mirror_on_idle's subscriber under its own care. NULL is allowed. */
@@ -38,8 +39,8 @@ int control_block_open(struct control_block *block, enum control_kind kind, stru
     __attribute__((nonnull, warn_unused_result));
 void control_block_close(struct control_block_file *file) __attribute__((nonnull));
 
-/* Replies to `req` with up to `size` bytes, now or later; with EAGAIN where it would wait and `nonblocking`; with EINTR when the
- * kernel interrupts it. */
+/* Replies to `req` with up to `size` bytes, now or later; with EAGAIN where it would wait and `nonblocking`; with EINTR
+ * when the kernel interrupts it. */
 void control_block_read(struct control_block_file *file, fuse_req_t req, size_t size, bool nonblocking)
     __attribute__((nonnull));
 /* Replies with what is ready. `handle` (may be NULL) is taken over and notified when there is something to read. */

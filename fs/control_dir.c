@@ -57,8 +57,7 @@ static int open_targets(struct mirror *mirror, struct control_node node, struct 
         if (!dir)
                 return -ENOMEM;
         for (size_t i = 0; i < status.target_count; i++)
-                dir->nodes[dir->count++] =
-                    (struct control_node){.kind = CONTROL_TARGET, .argument = status.targets[i].n};
+                dir->nodes[dir->count++] = (struct control_node){.kind = CONTROL_TARGET, .argument = status.targets[i].n};
         *ret_dir = dir;
         return 0;
 }

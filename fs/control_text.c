@@ -10,24 +10,23 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char readme[] =
-    "This directory shows what cvv does. It is not listed, but always here by name.\n"
-    "\n"
-    "state        one word: paused, filling, verifying, failed, degraded, complete or idle\n"
-    "progress     percent of all that is to be done, over all files and targets\n"
-    "status       totals, rate, time left, each target, and what is being copied now\n"
-    "status.json  the same for programs\n"
-    "files/PATH   one file of the view as JSON: its state on each target\n"
-    "targets/     N.json: one target as JSON\n"
-    "errors       a line for each problem: path, target, what happened, what cvv will do\n"
-    "skipped      a line for each file skipped, excluded, missing or in conflict, and why\n"
-    "events       what happened, as JSON lines; a reader then waits for the next event\n"
-    "wait         a read waits until nothing queued can progress, then gives the state\n"
-    "log          the recent log\n"
-    "config       the settings in effect\n"
-    "control      takes commands, one a line; reading it lists them\n"
-    "\n"
-    "Each file is a snapshot of the moment in which it is opened.\n";
+static const char readme[] = "This directory shows what cvv does. It is not listed, but always here by name.\n"
+                             "\n"
+                             "state        one word: paused, filling, verifying, failed, degraded, complete or idle\n"
+                             "progress     percent of all that is to be done, over all files and targets\n"
+                             "status       totals, rate, time left, each target, and what is being copied now\n"
+                             "status.json  the same for programs\n"
+                             "files/PATH   one file of the view as JSON: its state on each target\n"
+                             "targets/     N.json: one target as JSON\n"
+                             "errors       a line for each problem: path, target, what happened, what cvv will do\n"
+                             "skipped      a line for each file skipped, excluded, missing or in conflict, and why\n"
+                             "events       what happened, as JSON lines; a reader then waits for the next event\n"
+                             "wait         a read waits until nothing queued can progress, then gives the state\n"
+                             "log          the recent log\n"
+                             "config       the settings in effect\n"
+                             "control      takes commands, one a line; reading it lists them\n"
+                             "\n"
+                             "Each file is a snapshot of the moment in which it is opened.\n";
 
 /* ---- sources ---- */
 
@@ -147,7 +146,7 @@ void control_text_deinit(struct control_text *text)
 {
         free(text->data);
         fd_close(&text->fd);
-        *text = (struct control_text)CONTROL_TEXT_NONE;
+        *text = CONTROL_TEXT_NONE;
 }
 
 ssize_t control_text_read(const struct control_text *text, uint64_t offset, char *buffer, size_t size)

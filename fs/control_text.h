@@ -17,7 +17,7 @@ struct control_text {
         size_t size;
         int fd;
 };
-#define CONTROL_TEXT_NONE { .fd = -1 }
+#define CONTROL_TEXT_NONE ((struct control_text){.fd = -1})
 
 /* Makes the text of `node`, which is a file that does not block. The caller ends it with control_text_deinit(). 0; -ENOENT
  * where the target or file is gone; another -errno. Errors, skipped and files may wait for a disk. */
@@ -25,7 +25,7 @@ int control_text_make(struct mirror *mirror, struct control_node node, struct co
     __attribute__((nonnull, warn_unused_result));
 void control_text_deinit(struct control_text *text) __attribute__((nonnull));
 
-/* Copies up to `size` bytes at `offset` into `buffer`. The number of bytes, 0 at the end, or -errno. Any number of threads. */
+/* Copies up to `size` bytes at `offset` into `buffer`. The number of bytes, 0 at the end, or -errno. Any thread. */
 ssize_t control_text_read(const struct control_text *text, uint64_t offset, char *buffer, size_t size)
     __attribute__((nonnull, warn_unused_result));
 

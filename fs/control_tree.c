@@ -14,21 +14,21 @@ static const struct {
         const char *name;
         bool is_directory, blocks;
 } named[CONTROL_NAMED_END] = {
-        [CONTROL_ROOT] = {.name = CONTROL_DIRECTORY_NAME, .is_directory = true},
-        [CONTROL_README] = {.name = "README"},
-        [CONTROL_STATE] = {.name = "state"},
-        [CONTROL_PROGRESS] = {.name = "progress"},
-        [CONTROL_STATUS] = {.name = "status"},
-        [CONTROL_STATUS_JSON] = {.name = "status.json"},
-        [CONTROL_FILES] = {.name = "files", .is_directory = true},
-        [CONTROL_TARGETS] = {.name = "targets", .is_directory = true},
-        [CONTROL_ERRORS] = {.name = "errors"},
-        [CONTROL_SKIPPED] = {.name = "skipped"},
-        [CONTROL_EVENTS] = {.name = "events", .blocks = true},
-        [CONTROL_WAIT] = {.name = "wait", .blocks = true},
-        [CONTROL_LOG] = {.name = "log"},
-        [CONTROL_CONFIG] = {.name = "config"},
-        [CONTROL_CONTROL] = {.name = "control"},
+    [CONTROL_ROOT] = {.name = CONTROL_DIRECTORY_NAME, .is_directory = true},
+    [CONTROL_README] = {.name = "README"},
+    [CONTROL_STATE] = {.name = "state"},
+    [CONTROL_PROGRESS] = {.name = "progress"},
+    [CONTROL_STATUS] = {.name = "status"},
+    [CONTROL_STATUS_JSON] = {.name = "status.json"},
+    [CONTROL_FILES] = {.name = "files", .is_directory = true},
+    [CONTROL_TARGETS] = {.name = "targets", .is_directory = true},
+    [CONTROL_ERRORS] = {.name = "errors"},
+    [CONTROL_SKIPPED] = {.name = "skipped"},
+    [CONTROL_EVENTS] = {.name = "events", .blocks = true},
+    [CONTROL_WAIT] = {.name = "wait", .blocks = true},
+    [CONTROL_LOG] = {.name = "log"},
+    [CONTROL_CONFIG] = {.name = "config"},
+    [CONTROL_CONTROL] = {.name = "control"},
 };
 
 /* ---- ids ---- */
@@ -131,14 +131,14 @@ static mode_t node_mode(enum control_kind kind, bool is_directory, bool alone)
 void control_stat(struct control_node node, bool is_directory, const struct control_owner *owner, struct stat *ret_stat)
 {
         *ret_stat = (struct stat){
-                .st_ino = control_node_id(node),
-                .st_mode = node_mode(node.kind, is_directory, owner->alone),
-                .st_nlink = is_directory ? 2 : 1,
-                .st_uid = owner->uid,
-                .st_gid = owner->gid,
-                .st_blksize = 4096,
-                .st_atim = owner->time,
-                .st_mtim = owner->time,
-                .st_ctim = owner->time,
+            .st_ino = control_node_id(node),
+            .st_mode = node_mode(node.kind, is_directory, owner->alone),
+            .st_nlink = is_directory ? 2 : 1,
+            .st_uid = owner->uid,
+            .st_gid = owner->gid,
+            .st_blksize = 4096,
+            .st_atim = owner->time,
+            .st_mtim = owner->time,
+            .st_ctim = owner->time,
         };
 }

@@ -2,7 +2,8 @@
  *
  * A node id says all about its node, so that there is no table of nodes to keep: bit 63 (NODEID_CONTROL), then a kind in
  * bits 52 to 61, then for `targets/N.json` the target's number and for what lies below `files/` the id of the view that it
- * stands for. Ids of the view thus have to stay below 2^52; they are counted from 1. The root of the view is `files` itself.
+ * stands for. Ids of the view thus have to stay below 2^52; they are counted from 1. The root of the view is `files`
+ * itself.
  */
 #ifndef CVV_FS_CONTROL_TREE_H
 #define CVV_FS_CONTROL_TREE_H
@@ -29,9 +30,9 @@ enum control_kind {
         CONTROL_LOG,
         CONTROL_CONFIG,
         CONTROL_CONTROL,
-        CONTROL_NAMED_END,    /* up to here there is one node of each */
-        CONTROL_TARGET,       /* targets/N.json */
-        CONTROL_FILE,         /* files/PATH: a directory or a JSON file */
+        CONTROL_NAMED_END, /* up to here there is one node of each */
+        CONTROL_TARGET,    /* targets/N.json */
+        CONTROL_FILE,      /* files/PATH: a directory or a JSON file */
 };
 
 struct control_node {

@@ -15,12 +15,11 @@ struct dirbuf {
 };
 
 /* 0 or -ENOMEM. */
-int dirbuf_init(struct dirbuf *buffer, fuse_req_t req, size_t size, bool plus)
-    __attribute__((nonnull, warn_unused_result));
+int dirbuf_init(struct dirbuf *buffer, fuse_req_t req, size_t size, bool plus) __attribute__((nonnull, warn_unused_result));
 void dirbuf_deinit(struct dirbuf *buffer);
 
-/* Adds an entry; `stat` needs st_ino and the type, with `plus` all of it. `next_offset` is where a listing goes on behind it.
- * False: no room. */
+/* Adds an entry; `stat` needs st_ino and the type, with `plus` all of it. `next_offset` is where a listing goes on behind
+ * it. False: no room. */
 bool dirbuf_add(struct dirbuf *buffer, const char *name, uint64_t nodeid, const struct stat *stat,
                 struct reply_timeouts timeouts, uint64_t next_offset) __attribute__((nonnull));
 

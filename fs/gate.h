@@ -24,8 +24,8 @@ struct gate;
 
 /* One request of the kernel with the arguments that it needs; the rest is zero. */
 struct gate_request {
-        struct gate_request *next;                               /* the gate's */
-        void (*run)(struct gate_request *request);               /* does it and replies */
+        struct gate_request *next;                                /* the gate's */
+        void (*run)(struct gate_request *request);                /* does it and replies */
         void (*refuse)(struct gate_request *request, int result); /* replies with this failure */
         void *context;
         fuse_req_t req;

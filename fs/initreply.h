@@ -1,9 +1,10 @@
 /* Abilities of the kernel that libfuse before 3.17 knows or not, but never asks for: they are set in its INIT reply on the
  * way out.
  *
- * Above all PARALLEL_DIROPS: without it the kernel sends one look-up in a directory at a time, and one that hangs would keep
- * everybody out of that directory, of `.cvv` too if it is the root. And DIRECT_IO_ALLOW_MMAP (kernel 6.6), without which
- * shared mappings of unfinished files fail. From 3.17 on the library does it itself (ops.c), and nothing happens here.
+ * Above all PARALLEL_DIROPS: without it the kernel sends one look-up in a directory at a time, and one that hangs would
+ * keep everybody out of that directory, of `.cvv` too if it is the root. And DIRECT_IO_ALLOW_MMAP (kernel 6.6), without
+ * which shared mappings of unfinished files fail. From 3.17 on the library does it itself (ops.c), and nothing happens
+ * here.
  */
 #ifndef CVV_FS_INITREPLY_H
 #define CVV_FS_INITREPLY_H

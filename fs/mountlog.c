@@ -37,7 +37,7 @@ static void keep_last_line(struct mountlog *log, char *text)
 }
 
 __attribute__((format(printf, 2, 0))) static void on_message(enum fuse_log_level level, const char *format,
-                                                              va_list arguments)
+                                                             va_list arguments)
 {
         char text[MOUNTLOG_BYTES];
 

@@ -81,8 +81,10 @@ static int check_directory(const char *path, struct error *error)
         int r = mountpoint_clear_dead(path);
 
         if (r < 0)
-                return error_set(error, r, "%s is the mount of a daemon that is gone and cannot be taken away: %s; "
-                                           "run `fusermount3 -uz` or, as root, `umount -l` on it", path, strerror(-r));
+                return error_set(error, r,
+                                 "%s is the mount of a daemon that is gone and cannot be taken away: %s; "
+                                 "run `fusermount3 -uz` or, as root, `umount -l` on it",
+                                 path, strerror(-r));
         if (stat(path, &stat_now) < 0) {
                 r = -errno;
                 if (r == -ENOENT)
@@ -92,8 +94,8 @@ static int check_directory(const char *path, struct error *error)
         if (!S_ISDIR(stat_now.st_mode))
                 return error_set(error, -ENOTDIR, "mount point %s is not a directory", path);
         if (geteuid() != 0 && access(path, W_OK) < 0)
-                return error_set(error, -EPERM, "mount point %s: only root may mount on a directory that you cannot write to",
-                                 path);
+                return error_set(error, -EPERM,
+                                 "mount point %s: only root may mount on a directory that you cannot write to", path);
         return 0;
 }
 
@@ -103,8 +105,9 @@ static int check_device(struct error *error)
         int r = fd < 0 ? -errno : 0;
 
         if (r == -ENOENT || r == -ENODEV || r == -ENXIO)
-                return error_set(error, r, "no /dev/fuse: load the kernel module (`modprobe fuse`), or pass the device into "
-                                           "the container; `cvv copy` works without it");
+                return error_set(error, r,
+                                 "no /dev/fuse: load the kernel module (`modprobe fuse`), or pass the device into "
+                                 "the container; `cvv copy` works without it");
         if (r < 0)
                 return error_set(error, r, "cannot open /dev/fuse: %s; %s; `cvv copy` works without it", strerror(-r),
                                  geteuid() == 0 ? "allow the device to this container"
@@ -169,8 +172,9 @@ static int check_privileges(const struct options *options, struct error *error)
         if (geteuid() == 0)
                 return 0;
         if (!has_fusermount())
-                return error_set(error, -ENOENT, "fusermount3 is not installed: install the package fuse3, or mount as root; "
-                                                 "`cvv copy` works without it");
+                return error_set(error, -ENOENT,
+                                 "fusermount3 is not installed: install the package fuse3, or mount as root; "
+                                 "`cvv copy` works without it");
         if (options->allow_other && !may_allow_other())
                 return error_set(error, -EPERM, "allow_other needs the line user_allow_other in /etc/fuse.conf, or root");
         return 0;

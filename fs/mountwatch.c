@@ -32,8 +32,8 @@ bool mountwatch_wait(const char *path, int end_fd)
         cleanup(fd_close) int table_fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
         uint64_t id = mount_id(path);
         struct pollfd poll_fds[] = {
-                {.fd = end_fd, .events = POLLIN},
-                {.fd = id != 0 ? table_fd : -1, .events = POLLPRI}, /* the table has changed since the last poll */
+            {.fd = end_fd, .events = POLLIN},
+            {.fd = id != 0 ? table_fd : -1, .events = POLLPRI}, /* the table has changed since the last poll */
         };
 
         do {

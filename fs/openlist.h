@@ -13,7 +13,8 @@ int openlist_new(struct openlist **ret_list) __attribute__((nonnull, warn_unused
 /* It has to be empty. NULL is allowed. */
 void openlist_free(struct openlist *list);
 
-/* Puts `object` in the list; `close` takes it back. *ret_handle is for fi->fh. 0; after -ENOMEM `object` has been closed. */
+/* Puts `object` in the list; `close` takes it back. *ret_handle is for fi->fh. 0; after -ENOMEM `object` has been closed.
+ */
 int openlist_add(struct openlist *list, void *object, void (*close)(void *object), uint64_t *ret_handle)
     __attribute__((nonnull, warn_unused_result));
 /* The object behind fi->fh. */

@@ -23,11 +23,11 @@ enum openmode {
 };
 
 struct openmode_question {
-        int flags;             /* of open(2) */
-        bool finished;         /* all of the file is on a target */
+        int flags;              /* of open(2) */
+        bool finished;          /* all of the file is on a target */
         enum openmode open_now; /* how this node id is open; matters only where passthrough is possible */
-        bool second_node;      /* this is the inode's second node id */
-        bool passthrough;      /* kernel, library, privileges and options allow it for this file */
+        bool second_node;       /* this is the inode's second node id */
+        bool passthrough;       /* kernel, library, privileges and options allow it for this file */
 };
 
 /* The mode of this open: DIRECT, CACHED, PASSTHROUGH or STALE. */

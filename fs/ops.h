@@ -1,11 +1,11 @@
 /* The operations: what the kernel asks, turned into calls of the mirror and of `.cvv`.
  *
  * Requests that may wait for a device go through a gate, so that a hung device never takes the last threads of the loop:
- * look-ups, attributes, directories, opens and the like. Reads of data park and never wait; `.cvv`, statfs, releases and what
- * is refused anyway are answered at once. Through this mount nothing is changed: what would is answered EROFS.
+ * look-ups, attributes, directories, opens and the like. Reads of data park and never wait; `.cvv`, statfs, releases and
+ * what is refused anyway are answered at once. Through this mount nothing is changed: what would is answered EROFS.
  *
- * The kernel checks permissions (default_permissions, ACLs as extended attributes). Node ids are the mirror's ids, which are
- * permanent, so that forgetting means nothing and every id can be looked up again (export).
+ * The kernel checks permissions (default_permissions, ACLs as extended attributes). Node ids are the mirror's ids, which
+ * are permanent, so that forgetting means nothing and every id can be looked up again (export).
  */
 #ifndef CVV_FS_OPS_H
 #define CVV_FS_OPS_H
@@ -35,8 +35,8 @@ void ops_end_blocking(struct ops *ops) __attribute__((nonnull));
 /* Refuses requests that wait at the gates, so that the loop's threads come free. */
 void ops_close_gates(struct ops *ops) __attribute__((nonnull));
 /* When the loop is over: ends blocking files and gives up parked reads; all of them are answered. `close_open`: the loop's
- * threads have all ended, so that what the kernel has open can be closed, for no release will come. False: some reads are not
- * answered by `deadline_ns` of clock_now_ns(); ops_free() must not be called then. */
+ * threads have all ended, so that what the kernel has open can be closed, for no release will come. False: some reads are
+ * not answered by `deadline_ns` of clock_now_ns(); ops_free() must not be called then. */
 bool ops_stop(struct ops *ops, bool close_open, uint64_t deadline_ns) __attribute__((nonnull, warn_unused_result));
 
 #endif

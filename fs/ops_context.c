@@ -17,11 +17,11 @@ static void refuse(struct gate_request *request, int result)
 struct gate_request ops_request(fuse_req_t req, uint64_t nodeid, void (*run)(struct gate_request *request))
 {
         return (struct gate_request){
-                .run = run,
-                .refuse = refuse,
-                .context = ops_of(req),
-                .req = req,
-                .nodeid = nodeid,
+            .run = run,
+            .refuse = refuse,
+            .context = ops_of(req),
+            .req = req,
+            .nodeid = nodeid,
         };
 }
 
@@ -34,8 +34,8 @@ void ops_request_name(struct gate_request *request, const char *name)
 void ops_dispatch(struct gate_request *request, enum control_operation operation)
 {
         struct ops *ops = request->context;
-        enum control_lane lane = nodeid_is_control(request->nodeid) ? control_lane(request->nodeid, operation)
-                                                                    : CONTROL_LANE_VIEW;
+        enum control_lane lane =
+            nodeid_is_control(request->nodeid) ? control_lane(request->nodeid, operation) : CONTROL_LANE_VIEW;
 
         switch (lane) {
         case CONTROL_LANE_MEMORY:

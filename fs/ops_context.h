@@ -30,8 +30,8 @@ struct gate_request ops_request(fuse_req_t req, uint64_t nodeid, void (*run)(str
 /* Sets its data to a name. */
 void ops_request_name(struct gate_request *request, const char *name);
 
-/* Hands `object` to the kernel as what `request` has opened, with request->fi; `close` takes it back where that fails, when the
- * kernel releases it or when the session ends. */
+/* Hands `object` to the kernel as what `request` has opened, with request->fi; `close` takes it back where that fails, when
+ * the kernel releases it or when the session ends. */
 void ops_reply_open(struct gate_request *request, void *object, void (*close)(void *object));
 /* The kernel releases it. */
 void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);

@@ -84,8 +84,7 @@ static void readdir_any(struct gate_request *request, bool plus)
         int r;
 
         if (nodeid_is_control(request->nodeid)) {
-                control_readdir(ops->control, request->req, request->size, (uint64_t)request->offset, plus,
-                                &request->fi);
+                control_readdir(ops->control, request->req, request->size, (uint64_t)request->offset, plus, &request->fi);
                 return;
         }
         r = dirbuf_init(&buffer, request->req, request->size, plus);

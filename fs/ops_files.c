@@ -20,11 +20,11 @@ static void close_handle(void *object)
 static bool set_mode(struct fuse_file_info *fi, uint64_t nodeid, bool is_finished)
 {
         struct openmode_question question = {
-                .flags = fi->flags,
-                .finished = is_finished,
-                .open_now = OPENMODE_NONE, /* without passthrough all modes go together */
-                .second_node = nodeid_is_second(nodeid),
-                .passthrough = false,
+            .flags = fi->flags,
+            .finished = is_finished,
+            .open_now = OPENMODE_NONE, /* without passthrough all modes go together */
+            .second_node = nodeid_is_second(nodeid),
+            .passthrough = false,
         };
         enum openmode mode = openmode_decide(&question);
 
@@ -38,8 +38,8 @@ static void view_open(struct gate_request *request)
 {
         struct ops *ops = request->context;
         struct mirror_open_request how = {
-                .pid = fuse_req_ctx(request->req)->pid,
-                .noncaching = (request->fi.flags & O_DIRECT) != 0,
+            .pid = fuse_req_ctx(request->req)->pid,
+            .noncaching = (request->fi.flags & O_DIRECT) != 0,
         };
         struct mirror_handle *handle;
         bool is_finished;

@@ -15,17 +15,18 @@
  * a request that lives, and a token that was not forgotten.
  *
  * Two cases stand against that. on_interrupt is called from within fuse_req_interrupt_func() where the interrupt came
- * first; there is no token yet, and read_start() looks at `interrupted` afterwards. And mirror_read_cancel() may call on_done
- * itself: inside on_interrupt that must neither take the function back (its lock is held) nor free anything, so it only
- * leaves a note for on_interrupt, which replies; find_interrupted() of libfuse keeps the request alive around the call. */
+ * first; there is no token yet, and read_start() looks at `interrupted` afterwards. And mirror_read_cancel() may call
+ * on_done itself: inside on_interrupt that must neither take the function back (its lock is held) nor free anything, so it
+ * only leaves a note for on_interrupt, which replies; find_interrupted() of libfuse keeps the request alive around the
+ * call. */
 struct read {
         struct read *previous, *next; /* in the list */
         struct parked *parked;
         fuse_req_t req;
         _Atomic(struct mirror_read *) token; /* NULL until mirror_read() has returned */
         atomic_bool interrupted;
-        atomic_bool cancelled;   /* mirror_read_cancel was or is being called */
-        atomic_uint references;  /* read_start() and on_done, and parked_stop() for a while */
+        atomic_bool cancelled;  /* mirror_read_cancel was or is being called */
+        atomic_uint references; /* read_start() and on_done, and parked_stop() for a while */
 };
 
 struct parked {
@@ -165,8 +166,7 @@ static struct read *next_to_cancel(struct parked *parked)
                 if (atomic_exchange(&read->interrupted, true))
                         continue; /* somebody cancels it already */
                 /* At 0 it is on its way out of the list. */
-                while (references > 0 &&
-                       !atomic_compare_exchange_weak(&read->references, &references, references + 1))
+                while (references > 0 && !atomic_compare_exchange_weak(&read->references, &references, references + 1))
                         ;
                 if (references > 0)
                         return read;

@@ -1,5 +1,5 @@
-/* Reads of data that wait for the mirror: the request is parked, the thread goes on, the reply is sent by whoever brings the
- * data. An interrupted read (a signal, kill -9) is given up and answered with EINTR.
+/* Reads of data that wait for the mirror: the request is parked, the thread goes on, the reply is sent by whoever brings
+ * the data. An interrupted read (a signal, kill -9) is given up and answered with EINTR.
  *
  * Thread safe. Nothing here waits for data but parked_stop().
  */
@@ -16,7 +16,8 @@ int parked_new(struct parked **ret_parked) __attribute__((nonnull, warn_unused_r
 /* No read may be under way. NULL is allowed. */
 void parked_free(struct parked *parked);
 
-/* Reads `size` bytes at `offset` of `handle`, which stays open until the reply is out, and replies to `req`, now or later. */
+/* Reads `size` bytes at `offset` of `handle`, which stays open until the reply is out, and replies to `req`, now or later.
+ */
 void parked_read(struct parked *parked, struct mirror_handle *handle, uint64_t offset, size_t size, fuse_req_t req)
     __attribute__((nonnull));
 

@@ -4,8 +4,9 @@
 
 /* Errnos that a program can make sense of when a file operation fails with them. */
 static const int passed_on[] = {
-        E2BIG, EACCES, EBUSY, EDQUOT, EEXIST, EFBIG, EINTR, EINVAL, EIO, EISDIR, ELOOP, EMLINK, ENAMETOOLONG, ENODATA,
-        ENOENT, ENOMEM, ENOSPC, ENOTDIR, ENOTEMPTY, ENXIO, EOPNOTSUPP, EOVERFLOW, EPERM, ERANGE, EROFS, ETXTBSY, EXDEV,
+    E2BIG,     EACCES, EBUSY,      EDQUOT,       EEXIST,  EFBIG,  EINTR,  EINVAL,  EIO,
+    EISDIR,    ELOOP,  EMLINK,     ENAMETOOLONG, ENODATA, ENOENT, ENOMEM, ENOSPC,  ENOTDIR,
+    ENOTEMPTY, ENXIO,  EOPNOTSUPP, EOVERFLOW,    EPERM,   ERANGE, EROFS,  ETXTBSY, EXDEV,
 };
 
 int reply_errno(int result)

@@ -26,8 +26,8 @@ enum {
         END_SECONDS = 2,                             /* for what is under way when the session ends */
 };
 
-/* One thread of the loop. Each waits on an epoll of its own, where the session's descriptor is an exclusive entry, so that a
- * request wakes one of them; blocking reads could not be ended by a signal handler. */
+/* One thread of the loop. Each waits on an epoll of its own, where the session's descriptor is an exclusive entry, so that
+ * a request wakes one of them; blocking reads could not be ended by a signal handler. */
 struct worker {
         struct session *session;
         pthread_t thread;
@@ -230,7 +230,8 @@ static int session_fuse_mount(struct session *session, const struct options *opt
                 return 0;
         return error_set(error, r, "cannot mount on %s: %s%s", session->mountpoint, said.text[0] ? said.text : strerror(-r),
                          r == -EPERM ? "; mounting needs root or the set-user-id program fusermount3, and in a container "
-                                       "the right to mount; `cvv copy` needs neither" : "");
+                                       "the right to mount; `cvv copy` needs neither"
+                                     : "");
 }
 
 int session_mount(struct mirror *mirror, const struct options *options, struct error *error, struct session **ret_session)

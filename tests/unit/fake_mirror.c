@@ -16,13 +16,13 @@ static const struct {
         uint64_t parent;
         mode_t mode;
 } nodes[NODE_END] = {
-        [MIRROR_ROOT] = {"", MIRROR_ROOT, S_IFDIR | 0755},
-        [NODE_A] = {"a", MIRROR_ROOT, S_IFREG | 0644},
-        [NODE_SLOW] = {"slow", MIRROR_ROOT, S_IFREG | 0644},
-        [NODE_D] = {"d", MIRROR_ROOT, S_IFDIR | 0755},
-        [NODE_B] = {"b", NODE_D, S_IFREG | 0600},
-        [NODE_L] = {"l", MIRROR_ROOT, S_IFLNK | 0777},
-        [NODE_HANG] = {"hang", MIRROR_ROOT, S_IFREG | 0644},
+    [MIRROR_ROOT] = {"", MIRROR_ROOT, S_IFDIR | 0755},
+    [NODE_A] = {"a", MIRROR_ROOT, S_IFREG | 0644},
+    [NODE_SLOW] = {"slow", MIRROR_ROOT, S_IFREG | 0644},
+    [NODE_D] = {"d", MIRROR_ROOT, S_IFDIR | 0755},
+    [NODE_B] = {"b", NODE_D, S_IFREG | 0600},
+    [NODE_L] = {"l", MIRROR_ROOT, S_IFLNK | 0777},
+    [NODE_HANG] = {"hang", MIRROR_ROOT, S_IFREG | 0644},
 };
 
 struct mirror_dir {
@@ -105,12 +105,12 @@ unsigned char fake_mirror_byte(uint64_t offset)
 static void fill_stat(uint64_t id, struct stat *ret_stat)
 {
         *ret_stat = (struct stat){
-                .st_ino = id,
-                .st_mode = nodes[id].mode,
-                .st_nlink = 1,
-                .st_size = S_ISREG(nodes[id].mode) ? FAKE_SIZE : 1,
-                .st_blksize = 4096,
-                .st_mtim = {.tv_sec = 1000 + (time_t)id},
+            .st_ino = id,
+            .st_mode = nodes[id].mode,
+            .st_nlink = 1,
+            .st_size = S_ISREG(nodes[id].mode) ? FAKE_SIZE : 1,
+            .st_blksize = 4096,
+            .st_mtim = {.tv_sec = 1000 + (time_t)id},
         };
 }
 
@@ -254,7 +254,8 @@ static void answer(const struct mirror_read *read)
                 data[i] = fake_mirror_byte(read->offset + i);
         read->done(read->context, 0,
                    (struct iovec[]){{.iov_base = data, .iov_len = size / 2},
-                                    {.iov_base = data + size / 2, .iov_len = size - size / 2}}, 2);
+                                    {.iov_base = data + size / 2, .iov_len = size - size / 2}},
+                   2);
         free(data);
 }
 
@@ -265,7 +266,11 @@ void mirror_read(struct mirror_handle *handle, uint64_t offset, size_t size, mir
         struct mirror_read *read = calloc(1, sizeof(*read));
 
         *read = (struct mirror_read){
-                .mirror = mirror, .done = done, .context = context, .offset = offset, .size = size,
+            .mirror = mirror,
+            .done = done,
+            .context = context,
+            .offset = offset,
+            .size = size,
         };
         count(mirror, 1);
         *ret_read = read;

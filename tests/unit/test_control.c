@@ -66,8 +66,9 @@ static void cvv_has_the_files_of_the_contract(void **state)
 {
         struct scene *scene = scene_new(false);
 
-        assert_string_equal(names_in(scene, ".cvv"), "README state progress status status.json files targets errors skipped "
-                                                     "events wait log config control ");
+        assert_string_equal(names_in(scene, ".cvv"),
+                            "README state progress status status.json files targets errors skipped "
+                            "events wait log config control ");
         assert_string_equal(names_in(scene, ".cvv/targets"), "3.json ");
         scene_close(scene);
 }
@@ -376,26 +377,26 @@ static void closed_events_end_their_readers(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(cvv_is_there_by_name_and_not_listed),
-                cmocka_unit_test(cvv_is_listed_last_where_that_is_asked_for),
-                cmocka_unit_test(cvv_has_the_files_of_the_contract),
-                cmocka_unit_test(files_mirrors_the_view),
-                cmocka_unit_test(snapshots_read_whole_at_any_offset),
-                cmocka_unit_test(absent_nodes_are_absent),
-                cmocka_unit_test(commands_reach_the_mirror_and_malformed_ones_do_not),
-                cmocka_unit_test(a_write_that_is_too_long_is_malformed),
-                cmocka_unit_test(reading_control_lists_the_commands),
-                cmocka_unit_test(nothing_else_can_be_written),
-                cmocka_unit_test(events_gives_the_history_and_then_waits_for_the_next),
-                cmocka_unit_test(a_small_buffer_gets_a_line_in_pieces),
-                cmocka_unit_test(a_reader_that_does_not_want_to_wait_gets_eagain),
-                cmocka_unit_test(a_signal_interrupts_a_reader_of_events),
-                cmocka_unit_test(an_interrupt_and_an_event_may_come_together),
-                cmocka_unit_test(poll_tells_when_there_is_something_to_read),
-                cmocka_unit_test(wait_gives_the_state_once_nothing_can_progress),
-                cmocka_unit_test(blocked_readers_get_the_end_of_file_when_the_session_ends),
-                cmocka_unit_test(a_blocked_reader_does_not_outlive_a_lazy_unmount),
-                cmocka_unit_test(closed_events_end_their_readers),
+            cmocka_unit_test(cvv_is_there_by_name_and_not_listed),
+            cmocka_unit_test(cvv_is_listed_last_where_that_is_asked_for),
+            cmocka_unit_test(cvv_has_the_files_of_the_contract),
+            cmocka_unit_test(files_mirrors_the_view),
+            cmocka_unit_test(snapshots_read_whole_at_any_offset),
+            cmocka_unit_test(absent_nodes_are_absent),
+            cmocka_unit_test(commands_reach_the_mirror_and_malformed_ones_do_not),
+            cmocka_unit_test(a_write_that_is_too_long_is_malformed),
+            cmocka_unit_test(reading_control_lists_the_commands),
+            cmocka_unit_test(nothing_else_can_be_written),
+            cmocka_unit_test(events_gives_the_history_and_then_waits_for_the_next),
+            cmocka_unit_test(a_small_buffer_gets_a_line_in_pieces),
+            cmocka_unit_test(a_reader_that_does_not_want_to_wait_gets_eagain),
+            cmocka_unit_test(a_signal_interrupts_a_reader_of_events),
+            cmocka_unit_test(an_interrupt_and_an_event_may_come_together),
+            cmocka_unit_test(poll_tells_when_there_is_something_to_read),
+            cmocka_unit_test(wait_gives_the_state_once_nothing_can_progress),
+            cmocka_unit_test(blocked_readers_get_the_end_of_file_when_the_session_ends),
+            cmocka_unit_test(a_blocked_reader_does_not_outlive_a_lazy_unmount),
+            cmocka_unit_test(closed_events_end_their_readers),
         };
 
         return cmocka_run_group_tests(tests, fake_mount_need, NULL);

@@ -13,12 +13,12 @@
 static void every_node_survives_the_way_to_an_id_and_back(void **state)
 {
         static const struct control_node nodes[] = {
-                {.kind = CONTROL_ROOT},
-                {.kind = CONTROL_CONTROL},
-                {.kind = CONTROL_TARGET, .argument = 1},
-                {.kind = CONTROL_TARGET, .argument = UINT32_MAX},
-                {.kind = CONTROL_FILE, .argument = 2},
-                {.kind = CONTROL_FILE, .argument = (UINT64_C(1) << 52) - 1},
+            {.kind = CONTROL_ROOT},
+            {.kind = CONTROL_CONTROL},
+            {.kind = CONTROL_TARGET, .argument = 1},
+            {.kind = CONTROL_TARGET, .argument = UINT32_MAX},
+            {.kind = CONTROL_FILE, .argument = 2},
+            {.kind = CONTROL_FILE, .argument = (UINT64_C(1) << 52) - 1},
         };
 
         for (size_t i = 0; i < sizeof(nodes) / sizeof(nodes[0]); i++) {
@@ -36,16 +36,16 @@ static void every_node_survives_the_way_to_an_id_and_back(void **state)
 static void ids_that_are_no_node_are_stale(void **state)
 {
         static const uint64_t ids[] = {
-                0,
-                1,
-                NODEID_CONTROL,
-                NODEID_CONTROL | 1,
-                NODEID_CONTROL | (uint64_t)CONTROL_ROOT << 52 | 5,
-                NODEID_CONTROL | (uint64_t)CONTROL_NAMED_END << 52,
-                NODEID_CONTROL | (uint64_t)CONTROL_FILE << 52,
-                NODEID_CONTROL | (uint64_t)(CONTROL_FILE + 1) << 52 | 1,
-                NODEID_CONTROL | NODEID_SECOND | (uint64_t)CONTROL_ROOT << 52,
-                UINT64_MAX,
+            0,
+            1,
+            NODEID_CONTROL,
+            NODEID_CONTROL | 1,
+            NODEID_CONTROL | (uint64_t)CONTROL_ROOT << 52 | 5,
+            NODEID_CONTROL | (uint64_t)CONTROL_NAMED_END << 52,
+            NODEID_CONTROL | (uint64_t)CONTROL_FILE << 52,
+            NODEID_CONTROL | (uint64_t)(CONTROL_FILE + 1) << 52 | 1,
+            NODEID_CONTROL | NODEID_SECOND | (uint64_t)CONTROL_ROOT << 52,
+            UINT64_MAX,
         };
 
         for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
@@ -89,8 +89,17 @@ static void other_names_are_absent(void **state)
 
 static void names_of_targets_are_plain_numbers(void **state)
 {
-        static const char *const wrong[] = {"",       ".json",      "0.json",          "01.json", "1",      "1.jsonx",
-                                            "1 .json", "+1.json", "-1.json", "4294967296.json", "99999999999999999999999.json"};
+        static const char *const wrong[] = {"",
+                                            ".json",
+                                            "0.json",
+                                            "01.json",
+                                            "1",
+                                            "1.jsonx",
+                                            "1 .json",
+                                            "+1.json",
+                                            "-1.json",
+                                            "4294967296.json",
+                                            "99999999999999999999999.json"};
         uint32_t n;
 
         assert_int_equal(control_target_find("1.json", &n), 0);
@@ -106,8 +115,8 @@ static mode_t mode_of(enum control_kind kind, bool alone)
         const struct control_owner owner = {.uid = 5, .gid = 6, .alone = alone};
         struct stat stat;
 
-        control_stat((struct control_node){.kind = kind, .argument = kind >= CONTROL_TARGET}, control_kind_is_directory(kind),
-                     &owner, &stat);
+        control_stat((struct control_node){.kind = kind, .argument = kind >= CONTROL_TARGET},
+                     control_kind_is_directory(kind), &owner, &stat);
         assert_int_equal(stat.st_uid, 5);
         assert_int_equal(stat.st_gid, 6);
         return stat.st_mode;
@@ -132,14 +141,14 @@ static void with_allow_other_all_of_it_is_for_the_owner_alone(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(every_node_survives_the_way_to_an_id_and_back),
-                cmocka_unit_test(ids_that_are_no_node_are_stale),
-                cmocka_unit_test(the_root_of_the_view_is_files),
-                cmocka_unit_test(every_listed_name_is_found),
-                cmocka_unit_test(other_names_are_absent),
-                cmocka_unit_test(names_of_targets_are_plain_numbers),
-                cmocka_unit_test(modes_keep_others_out_of_control),
-                cmocka_unit_test(with_allow_other_all_of_it_is_for_the_owner_alone),
+            cmocka_unit_test(every_node_survives_the_way_to_an_id_and_back),
+            cmocka_unit_test(ids_that_are_no_node_are_stale),
+            cmocka_unit_test(the_root_of_the_view_is_files),
+            cmocka_unit_test(every_listed_name_is_found),
+            cmocka_unit_test(other_names_are_absent),
+            cmocka_unit_test(names_of_targets_are_plain_numbers),
+            cmocka_unit_test(modes_keep_others_out_of_control),
+            cmocka_unit_test(with_allow_other_all_of_it_is_for_the_owner_alone),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -70,11 +70,11 @@ static void scene_free(struct scene *scene)
 static struct gate_request request_of(struct scene *scene, const char *name)
 {
         return (struct gate_request){
-                .run = run,
-                .refuse = refuse,
-                .context = scene,
-                .data = name,
-                .data_bytes = name ? strlen(name) + 1 : 0,
+            .run = run,
+            .refuse = refuse,
+            .context = scene,
+            .data = name,
+            .data_bytes = name ? strlen(name) + 1 : 0,
         };
 }
 
@@ -188,11 +188,11 @@ static void a_full_queue_refuses(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(a_request_runs_at_once_where_there_is_room),
-                cmocka_unit_test(more_than_the_limit_wait_and_run_later_with_their_data),
-                cmocka_unit_test(waiting_requests_run_in_the_order_in_which_they_came),
-                cmocka_unit_test(closing_refuses_those_that_wait_and_those_that_come),
-                cmocka_unit_test(a_full_queue_refuses),
+            cmocka_unit_test(a_request_runs_at_once_where_there_is_room),
+            cmocka_unit_test(more_than_the_limit_wait_and_run_later_with_their_data),
+            cmocka_unit_test(waiting_requests_run_in_the_order_in_which_they_came),
+            cmocka_unit_test(closing_refuses_those_that_wait_and_those_that_come),
+            cmocka_unit_test(a_full_queue_refuses),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,8 +27,8 @@ static void the_upper_half_counts_with_init_ext_only(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(only_what_the_kernel_offers_is_asked_for),
-                cmocka_unit_test(the_upper_half_counts_with_init_ext_only),
+            cmocka_unit_test(only_what_the_kernel_offers_is_asked_for),
+            cmocka_unit_test(the_upper_half_counts_with_init_ext_only),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

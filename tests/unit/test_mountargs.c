@@ -69,11 +69,11 @@ static void a_comment_or_another_word_in_fuse_conf_does_not_count(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(the_source_and_cvv_show_in_the_mount_table),
-                cmocka_unit_test(fsname_and_subtype_override),
-                cmocka_unit_test(commas_and_backslashes_are_escaped),
-                cmocka_unit_test(the_line_in_fuse_conf_is_found),
-                cmocka_unit_test(a_comment_or_another_word_in_fuse_conf_does_not_count),
+            cmocka_unit_test(the_source_and_cvv_show_in_the_mount_table),
+            cmocka_unit_test(fsname_and_subtype_override),
+            cmocka_unit_test(commas_and_backslashes_are_escaped),
+            cmocka_unit_test(the_line_in_fuse_conf_is_found),
+            cmocka_unit_test(a_comment_or_another_word_in_fuse_conf_does_not_count),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,11 +11,11 @@
 static enum openmode decide(bool finished, enum openmode open_now, int flags, bool passthrough, bool second_node)
 {
         struct openmode_question question = {
-                .flags = flags,
-                .finished = finished,
-                .open_now = open_now,
-                .second_node = second_node,
-                .passthrough = passthrough,
+            .flags = flags,
+            .finished = finished,
+            .open_now = open_now,
+            .second_node = second_node,
+            .passthrough = passthrough,
         };
 
         return openmode_decide(&question);
@@ -28,10 +28,10 @@ static const struct {
         int open_now;
         int unfinished, finished, finished_direct, finished_write;
 } with_passthrough[] = {
-        {N, D, P, D, C},
-        {D, D, C, D, C},
-        {C, D, C, D, C},
-        {P, S, P, S, S},
+    {N, D, P, D, C},
+    {D, D, C, D, C},
+    {C, D, C, D, C},
+    {P, S, P, S, S},
 };
 
 static void every_pair_is_decided_with_passthrough(void **state)
@@ -83,10 +83,10 @@ static void a_stale_answer_is_never_given_twice_in_a_row(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(every_pair_is_decided_with_passthrough),
-                cmocka_unit_test(without_passthrough_only_the_file_and_o_direct_matter),
-                cmocka_unit_test(the_second_node_never_opens_as_passthrough),
-                cmocka_unit_test(a_stale_answer_is_never_given_twice_in_a_row),
+            cmocka_unit_test(every_pair_is_decided_with_passthrough),
+            cmocka_unit_test(without_passthrough_only_the_file_and_o_direct_matter),
+            cmocka_unit_test(the_second_node_never_opens_as_passthrough),
+            cmocka_unit_test(a_stale_answer_is_never_given_twice_in_a_row),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

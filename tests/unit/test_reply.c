@@ -39,9 +39,8 @@ static void positive_conditions_become_eio(void **state)
 static void an_entry_has_the_node_id_and_generation_zero(void **state)
 {
         const struct stat stat = {.st_ino = 7, .st_size = 42};
-        struct fuse_entry_param entry =
-            reply_entry_param(UINT64_C(7) | UINT64_C(1) << 62, &stat,
-                              (struct reply_timeouts){.entry_s = 1.0, .attributes_s = 2.0});
+        struct fuse_entry_param entry = reply_entry_param(UINT64_C(7) | UINT64_C(1) << 62, &stat,
+                                                          (struct reply_timeouts){.entry_s = 1.0, .attributes_s = 2.0});
 
         assert_int_equal(entry.ino, UINT64_C(7) | UINT64_C(1) << 62);
         assert_int_equal(entry.generation, 0);
@@ -54,11 +53,11 @@ static void an_entry_has_the_node_id_and_generation_zero(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(errnos_of_file_operations_pass),
-                cmocka_unit_test(errnos_with_a_meaning_of_their_own_become_eio),
-                cmocka_unit_test(enosys_never_switches_an_operation_off),
-                cmocka_unit_test(positive_conditions_become_eio),
-                cmocka_unit_test(an_entry_has_the_node_id_and_generation_zero),
+            cmocka_unit_test(errnos_of_file_operations_pass),
+            cmocka_unit_test(errnos_with_a_meaning_of_their_own_become_eio),
+            cmocka_unit_test(enosys_never_switches_an_operation_off),
+            cmocka_unit_test(positive_conditions_become_eio),
+            cmocka_unit_test(an_entry_has_the_node_id_and_generation_zero),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

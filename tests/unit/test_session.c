@@ -312,20 +312,20 @@ static void a_missing_mount_point_is_named_with_its_remedy(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(a_finished_file_reads_as_it_is),
-                cmocka_unit_test(names_links_and_xattrs_show),
-                cmocka_unit_test(every_change_is_refused_as_read_only),
-                cmocka_unit_test(a_parked_read_is_answered_when_its_data_comes),
-                cmocka_unit_test(an_unfinished_file_can_be_mapped),
-                cmocka_unit_test(a_signal_interrupts_a_parked_read_that_is_cancelled_inside),
-                cmocka_unit_test(a_signal_interrupts_a_parked_read_that_is_cancelled_later),
-                cmocka_unit_test(an_interrupt_and_the_data_may_come_together),
-                cmocka_unit_test(hung_look_ups_leave_the_rest_going),
-                cmocka_unit_test(hung_look_ups_below_cvv_leave_the_rest_going),
-                cmocka_unit_test(exit_gives_up_parked_reads),
-                cmocka_unit_test(the_loop_ends_when_somebody_unmounts),
-                cmocka_unit_test(a_dead_mount_is_cleared_by_the_next_one),
-                cmocka_unit_test(a_missing_mount_point_is_named_with_its_remedy),
+            cmocka_unit_test(a_finished_file_reads_as_it_is),
+            cmocka_unit_test(names_links_and_xattrs_show),
+            cmocka_unit_test(every_change_is_refused_as_read_only),
+            cmocka_unit_test(a_parked_read_is_answered_when_its_data_comes),
+            cmocka_unit_test(an_unfinished_file_can_be_mapped),
+            cmocka_unit_test(a_signal_interrupts_a_parked_read_that_is_cancelled_inside),
+            cmocka_unit_test(a_signal_interrupts_a_parked_read_that_is_cancelled_later),
+            cmocka_unit_test(an_interrupt_and_the_data_may_come_together),
+            cmocka_unit_test(hung_look_ups_leave_the_rest_going),
+            cmocka_unit_test(hung_look_ups_below_cvv_leave_the_rest_going),
+            cmocka_unit_test(exit_gives_up_parked_reads),
+            cmocka_unit_test(the_loop_ends_when_somebody_unmounts),
+            cmocka_unit_test(a_dead_mount_is_cleared_by_the_next_one),
+            cmocka_unit_test(a_missing_mount_point_is_named_with_its_remedy),
         };
 
         return cmocka_run_group_tests(tests, fake_mount_need, NULL);
