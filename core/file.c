@@ -375,13 +375,16 @@ void file_reload(struct file *file)
                 part->fd = -1;
                 part->kind = PART_UNKNOWN;
                 part->metadata_set = part->publishing = false;
-                part->claims = 0; /* moves of the old generation do not count here any more */
+                part->claims = 0;
         }
         file->digest_lost = file->digest_known = false;
         if (result == 0)
                 result = load(file, &node);
         if (result < 0)
                 log_error("file %llu cannot be loaded again: %s", (unsigned long long)file->id, strerror(-result));
+        for (const struct move *move = file->moves; move; move = move->next_in_file) /* those of another generation do not count any more */
+                for (unsigned slot = 0; move->generation == file->generation && slot < file->part_count; slot++)
+                        file->parts[slot].claims += move->slots >> slot & 1;
         mutex_unlock(&file->lock);
 }
 
