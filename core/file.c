@@ -380,8 +380,10 @@ void file_reload(struct file *file)
         file->digest_lost = file->digest_known = false;
         if (result == 0)
                 result = load(file, &node);
-        if (result < 0)
+        if (result < 0) {
                 log_error("file %llu cannot be loaded again: %s", (unsigned long long)file->id, strerror(-result));
+                file->generation = UINT64_MAX; /* which no record has: nothing is marked by maps that are not loaded */
+        }
         for (const struct move *move = file->moves; move; move = move->next_in_file) /* those of another generation do not count any more */
                 for (unsigned slot = 0; move->generation == file->generation && slot < file->part_count; slot++)
                         file->parts[slot].claims += move->slots >> slot & 1;
