@@ -95,7 +95,9 @@ class Helpers(Case):
         self.system('mount', '-t', 'cvv', self.source, self.point, '-o',
                     self.options(targets=[target.replace(',', '\\,')]))
         self.live().fill()
-        self.assertEqual(os.listdir(target), ['clip'])
+        self.assertEqual(read_file(target + '/clip'), self.content)
+        self.system('umount', self.point)
+        self.assertOnlyPlain(target, self.source)
 
     def fstab(self, line):
         path = self.work.file(os.fsencode(line + '\n'), 'fstab')
