@@ -51,6 +51,17 @@ struct visit {
         int error;
 };
 
+/* Whether a target lacks it and can have it, whatever stands in its way on others. */
+static bool is_lacking(const struct context *context, const struct node_record *node, const struct name_record *name)
+{
+        enum category category = view_name_category(name);
+
+        if (category == CATEGORY_PENDING)
+                return true;
+        return (category == CATEGORY_CONFLICT || category == CATEGORY_FAILED) &&
+               (~(node->complete & name->published) & ~(node->conflict | name->conflict | node->failed) & context->target_mask) != 0;
+}
+
 static bool visit_name(void *context, const char *name, const struct name_record *record)
 {
         struct visit *visit = context;
@@ -62,7 +73,7 @@ static bool visit_name(void *context, const char *name, const struct name_record
         if (S_ISDIR(record->mode_type))
                 push(visit->stack, record->id);
         if (visit->priority == 0 || !(record->flags & VIEW_NAME_SOURCE) ||
-            view_name_category(record) != CATEGORY_PENDING || view_node(visit->view, record->id, &node) < 0 ||
+            view_node(visit->view, record->id, &node) < 0 || !is_lacking(view_context(visit->view), &node, record) ||
             (node.flags & VIEW_NODE_QUEUED))
                 return true;
         visit->error = view_queue(visit->view, record->id, visit->priority);
