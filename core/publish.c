@@ -11,6 +11,7 @@
 #include "core/directories.h"
 #include "core/io.h"
 #include "core/log.h"
+#include "core/metadata_rules.h"
 #include "core/part.h"
 #include "core/problem.h"
 #include "core/reconcile.h"
@@ -150,9 +151,23 @@ static int rename_partial(struct publish_batch *batch, struct file *file, const 
         return result;
 }
 
-/* A further name of a file that is there under another one. */
+/* The name stands for the version before: by a rename, so that it is the one or the other. The partial file has gone to the first name,
+ * so that its own is free. */
+static int replace_link(struct publish_batch *batch, struct file *file, const struct node_record *node, int first_parent,
+                        const char *first_name, int parent, const char *name)
+{
+        struct target *target = batch->target;
+        char partial[PART_NAME_BYTES];
+
+        part_name(view_context(batch->view), file->id, node->generation, partial);
+        if (linkat(first_parent, first_name, target->partial_fd, partial, 0) < 0)
+                return -errno;
+        return renameat(target->partial_fd, partial, parent, name) < 0 ? -errno : 0;
+}
+
+/* A further name of a file that is there under another one. `published`: cvv gave it to a version before. */
 static int make_link(struct publish_batch *batch, struct file *file, const struct node_record *node, uint64_t parent_id,
-                     const char *name)
+                     const char *name, bool published)
 {
         struct target *target = batch->target;
         cleanup(pointer_free) char *path = NULL, *first_path = NULL;
@@ -178,6 +193,10 @@ static int make_link(struct publish_batch *batch, struct file *file, const struc
                 return -errno;
         if (stat.st_ino == first_stat.st_ino && stat.st_dev == first_stat.st_dev)
                 return 0; /* it was made before a crash */
+        if (published && (uint64_t)stat.st_size == node->copied_size &&
+            metadata_mtime_equal(stat.st_mtim.tv_sec * 1000000000ll + stat.st_mtim.tv_nsec, node->copied_mtime_ns,
+                                 reconcile_granularity_ns(view_context(batch->view), target)))
+                return replace_link(batch, file, node, first_parent, first_last, parent, last);
         result = reconcile_apply(batch->view, parent_id, name, target->slot, RECONCILE_CONFLICT);
         if (result == 0)
                 problem_conflict(batch->view, file->id, target);
@@ -190,6 +209,7 @@ struct name_visit {
         const struct node_record *node;
         enum part_kind kind;
         bool first;
+        bool renamed; /* the first name has a new object: the others follow */
 };
 
 static int publish_first(struct name_visit *visit, uint64_t parent, const char *name)
@@ -204,6 +224,7 @@ static int publish_first(struct name_visit *visit, uint64_t parent, const char *
         if (result == 0)
                 result = rename_partial(batch, visit->file, visit->node, path);
         if (result == 0) {
+                visit->renamed = true;
                 touched_add(batch->target, parent);
                 result = note_name(batch, visit->file, visit->node->generation, parent, name, false);
         }
@@ -226,9 +247,9 @@ static int publish_name(void *context, uint64_t parent, const char *name)
                 return first ? PART_NOT_WANTED : 0;
         if (first && !(there && visit->kind == PART_FINISHED))
                 return publish_first(visit, parent, name);
-        if (first || there)
+        if (first || (there && !visit->renamed))
                 return 0;
-        result = make_link(batch, visit->file, visit->node, parent, name);
+        result = make_link(batch, visit->file, visit->node, parent, name, there);
         if (result == 0) {
                 touched_add(batch->target, parent);
                 result = note_name(batch, visit->file, visit->node->generation, parent, name, false);
