@@ -39,7 +39,7 @@ int devio_submit(struct devio *devio, struct devio_job *job);
 void devio_job_unref(struct devio_job *job);
 /* Every thread has been in one job for longer than DEVIO_HUNG_NS. */
 bool devio_is_hung(struct devio *devio);
-/* Stops taking jobs, fails what is queued, and joins the threads until `deadline_ns`. False: a thread is stuck (it stays, and
+/* Stops taking jobs, runs what is queued (each says itself what became of it), and joins the threads until `deadline_ns`. False: a thread is stuck (it stays, and
  * so does the memory of devio). */
 bool devio_stop(struct devio *devio, uint64_t deadline_ns);
 void devio_free(struct devio *devio);
