@@ -1,4 +1,4 @@
-/* A ceiling on a rate: a token bucket of one second.
+/* A ceiling on a rate: a token bucket that saves nothing up, so that no burst follows an idle time.
  *
  * The bucket may be overdrawn by one taking, so that a taking larger than the bucket passes too, and the next one waits for it. Thread
  * safe; the rate can be changed at any time, and whoever waits learns of it.
