@@ -86,6 +86,14 @@ static const struct item {
     {"iversion", VALUE_NONE, USE_SKIP},
     {"noiversion", VALUE_NONE, USE_SKIP},
     {"nonempty", VALUE_NONE, USE_SKIP}, /* FUSE 2; since FUSE 3 it is always so */
+
+    /* The kernel's words for a FUSE mount. Nobody chooses them: mount(8) reads them in the mount table and hands them to a
+     * remount. */
+    {"fd", VALUE_TEXT, USE_SKIP},
+    {"rootmode", VALUE_TEXT, USE_SKIP},
+    {"user_id", VALUE_TEXT, USE_SKIP},
+    {"group_id", VALUE_TEXT, USE_SKIP},
+    {"blksize", VALUE_TEXT, USE_SKIP},
 };
 
 static const struct item *item_find(const char *name, size_t length)

@@ -20,52 +20,46 @@
 /* mount(8)'s own codes, which its callers (systemd, scripts) know. */
 enum { MOUNT8_USAGE = 1, MOUNT8_FAILED = 32 };
 
-/* A command line with the -o lists of it filtered. Words that were not changed are borrowed. */
+/* A command line, and the -o lists of it. The words are borrowed. */
 struct words {
         char **items;
-        char **lists; /* owned; each -o list, in order */
+        char **lists; /* each -o list, in order */
         int count, list_count;
 };
 
 static void words_deinit(struct words *words)
 {
-        for (int i = 0; i < words->list_count; i++)
-                free(words->lists[i]);
         free(words->lists);
         free(words->items);
 }
 
-static int words_add_list(struct words *words, const char *list)
+static void words_add_list(struct words *words, char *list)
 {
-        int r = optionlist_filter(list, &words->lists[words->list_count]);
-
-        if (r == 0)
-                words->items[words->count++] = words->lists[words->list_count++];
-        return r;
+        words->items[words->count++] = list;
+        words->lists[words->list_count++] = list;
 }
 
-/* Takes over the words, with each list behind -o filtered and in a word of its own. Room for one more list stays. */
+/* Takes over the words, with each list behind -o in a word of its own. Room for one more list stays. */
 static int words_init(struct words *words, int argc, char **argv)
 {
         static char option[] = "-o";
-        int r = 0;
 
         words->items = calloc((size_t)argc * 2 + 3, sizeof(*words->items));
         words->lists = calloc((size_t)argc + 2, sizeof(*words->lists));
         if (!words->items || !words->lists)
                 return -ENOMEM;
-        for (int i = 0; r == 0 && i < argc; i++) {
+        for (int i = 0; i < argc; i++) {
                 if (strncmp(argv[i], option, 2) != 0) {
                         words->items[words->count++] = argv[i];
                         continue;
                 }
                 words->items[words->count++] = option;
                 if (argv[i][2])
-                        r = words_add_list(words, argv[i] + 2);
+                        words_add_list(words, argv[i] + 2);
                 else if (i + 1 < argc)
-                        r = words_add_list(words, argv[++i]);
+                        words_add_list(words, argv[++i]);
         }
-        return r;
+        return 0;
 }
 
 /* Enters the mount namespace of -N before any path is looked at. */
@@ -135,16 +129,16 @@ static bool has_option(const struct words *words, const char *name)
 
 /* For mount(8) `suid` and `dev` are what holds unless the user says otherwise, so it does not hand them on; for libfuse it
  * is the other way round. (mount.fuse3 does the same. For an fstab line with `user`, mount(8) says nosuid and nodev.) */
-static int add_defaults_of_mount(struct words *words)
+static void add_defaults_of_mount(struct words *words)
 {
-        static char option[] = "-o";
+        static char option[] = "-o", none[] = "", dev[] = "dev", suid[] = "suid", both[] = "suid,dev";
 
         if (geteuid() != 0 || has_option(words, "remount"))
-                return 0;
+                return;
         words->items[words->count++] = option;
-        return words_add_list(words, has_option(words, "nosuid")  ? has_option(words, "nodev") ? "" : "dev"
-                                     : has_option(words, "nodev") ? "suid"
-                                                                  : "suid,dev");
+        words_add_list(words, has_option(words, "nosuid")  ? has_option(words, "nodev") ? none : dev
+                              : has_option(words, "nodev") ? suid
+                                                           : both);
 }
 
 /* `skip` words stand in front of the options. */
@@ -157,7 +151,7 @@ static int run(int argc, char **argv, int skip, int (*parse)(int, char **, struc
         int r = words_init(&words, argc - skip, argv + skip);
 
         if (r == 0 && parse == options_parse_helper)
-                r = add_defaults_of_mount(&words);
+                add_defaults_of_mount(&words);
         if (r < 0)
                 r = error_set(&error, r, "out of memory");
         else

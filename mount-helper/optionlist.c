@@ -1,8 +1,6 @@
 #include "mount-helper/optionlist.h"
 
-#include <errno.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* The length of the first item of the list. */
@@ -21,39 +19,6 @@ static bool is_named(const char *item, size_t length, const char *name)
 
         return length >= name_length && memcmp(item, name, name_length) == 0 &&
                (length == name_length || item[name_length] == '=');
-}
-
-static bool is_of_the_kernel(const char *item, size_t length)
-{
-        static const char *const names[] = {"fd", "rootmode", "user_id", "group_id", "blksize"};
-
-        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-                if (is_named(item, length, names[i]))
-                        return true;
-        return false;
-}
-
-int optionlist_filter(const char *list, char **ret_list)
-{
-        char *kept = malloc(strlen(list) + 1), *to = kept;
-
-        if (!kept)
-                return -ENOMEM;
-        for (const char *item = list; *item;) {
-                size_t length = item_length(item);
-
-                if (!is_of_the_kernel(item, length)) {
-                        if (to != kept)
-                                *to++ = ',';
-                        memcpy(to, item, length);
-                        to += length;
-                }
-                item += length;
-                item += *item == ',';
-        }
-        *to = '\0';
-        *ret_list = kept;
-        return 0;
 }
 
 bool optionlist_has(const char *list, const char *name)

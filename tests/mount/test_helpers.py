@@ -127,6 +127,17 @@ class Helpers(Case):
         self.assertEqual(self.live().pid, pid)
         self.assertFails(errno.EROFS, os.mkdir, self.point + '/new')
 
+    def test_remount_changes_limit_and_fill_all_and_says_what_stays(self):
+        self.system('mount', '-t', 'cvv', self.source, self.point, '-o', self.options('limit=1M'))
+        mount = self.live()
+        mount.scanned()
+        result = self.system('mount', '-o', 'remount,limit=300M,fill=all', self.point)
+        self.assertEqual(result.err, '')
+        self.assertEqual(mount.wait(), 'complete')
+        result = self.system('mount', '-o', 'remount,fill=chunk', self.point)
+        self.assertIn('fill=chunk cannot change while mounted', result.err)
+        self.assertEqual(self.live().pid, mount.pid)
+
     def test_umount_waits_for_the_daemon(self):
         self.put('large', 16 * MiB)
         self.system('mount', '-t', 'cvv', self.source, self.point, '-o',

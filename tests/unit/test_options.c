@@ -241,6 +241,15 @@ static void remount_needs_no_target(void **state)
         options_deinit(&o);
 }
 
+static void what_only_the_kernel_says_is_taken_and_left_out(void **state)
+{
+        struct options o = HELPER("src", "mnt", "-o", "rw,nosuid,user_id=0,group_id=0,remount,ro,blksize=512,fd=3,rootmode=40000");
+
+        expect_list(&o.fuse_options, WORDS("rw", "nosuid", "ro"));
+        options_deinit(&o);
+        REFUSE_HELPER("unknown option '-o user_idx'", "src", "mnt", "-o", "remount,user_idx=1");
+}
+
 static void o_list_sorts_options_out(void **state)
 {
         struct options o;
@@ -416,6 +425,7 @@ int main(void)
             cmocka_unit_test(copy_takes_source_and_targets),
             cmocka_unit_test(helper_takes_what_mount_8_gives),
             cmocka_unit_test(remount_needs_no_target),
+            cmocka_unit_test(what_only_the_kernel_says_is_taken_and_left_out),
             cmocka_unit_test(o_list_sorts_options_out),
             cmocka_unit_test(o_list_refuses_what_it_does_not_know),
             cmocka_unit_test(sizes_are_parsed_exactly),
