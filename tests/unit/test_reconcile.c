@@ -1,0 +1,648 @@
+#include "core/reconcile.h"
+
+#include "engine_fixture.h"
+
+#include <sys/sysmacros.h>
+
+enum { MIB = 1 << 20, FAT_NS = 2000000000 };
+
+/* --- the judgement --- */
+
+/* The node is a file of 100 bytes at ENGINE_TIME_NS, its published version one of 90 bytes, a minute older. */
+enum seen { NOTHING, SAME, NEWER, LONGER, OLD, DIRECTORY, SAME_FAT };
+
+static struct statx stat_of(enum seen seen)
+{
+        int64_t mtime_ns = ENGINE_TIME_NS;
+        struct statx stat = { .stx_mode = S_IFREG | 0644, .stx_size = 100 };
+
+        mtime_ns += seen == NEWER ? 60000000000 : seen == OLD ? -60000000000 : seen == SAME_FAT ? 1500000000 : 0;
+        stat.stx_size = seen == LONGER ? 101 : seen == OLD ? 90 : 100;
+        stat.stx_mode = seen == DIRECTORY ? S_IFDIR | 0755 : S_IFREG | 0644;
+        stat.stx_mtime.tv_sec = mtime_ns / 1000000000;
+        stat.stx_mtime.tv_nsec = (uint32_t)(mtime_ns % 1000000000);
+        return stat;
+}
+
+static void files_are_judged_by_records_and_sight(void **state)
+{
+        enum { P = 1, C = 2, X = 4 }; /* published, complete, in conflict */
+        enum { SKIP = EXISTING_SKIP, VERIFY = EXISTING_VERIFY, REPLACE = EXISTING_REPLACE };
+        static const struct {
+                unsigned records;
+                enum seen seen;
+                int existing;
+                uint64_t granularity_ns;
+                enum reconcile_verdict verdict;
+        } cases[] = {
+                /* nothing there */
+                { 0, NOTHING, SKIP, 1, RECONCILE_LACKING },
+                { C, NOTHING, SKIP, 1, RECONCILE_LACKING },
+                { P, NOTHING, SKIP, 1, RECONCILE_LOST },
+                { P | C, NOTHING, VERIFY, 1, RECONCILE_LOST },
+                { X, NOTHING, SKIP, 1, RECONCILE_LOST },
+                { P | C | X, NOTHING, REPLACE, 1, RECONCILE_LOST },
+                /* what cvv never put there */
+                { 0, SAME, SKIP, 1, RECONCILE_EQUAL },
+                { 0, SAME, VERIFY, 1, RECONCILE_COMPARE },
+                { 0, SAME, REPLACE, 1, RECONCILE_EQUAL },
+                { 0, NEWER, SKIP, 1, RECONCILE_CONFLICT },
+                { 0, NEWER, VERIFY, 1, RECONCILE_COMPARE },
+                { 0, NEWER, REPLACE, 1, RECONCILE_REPLACE },
+                { 0, LONGER, SKIP, 1, RECONCILE_CONFLICT },
+                { 0, LONGER, VERIFY, 1, RECONCILE_CONFLICT },
+                { 0, LONGER, REPLACE, 1, RECONCILE_REPLACE },
+                { 0, OLD, SKIP, 1, RECONCILE_CONFLICT },
+                { X, SAME, SKIP, 1, RECONCILE_EQUAL },
+                { X, LONGER, SKIP, 1, RECONCILE_CONFLICT },
+                { 0, DIRECTORY, SKIP, 1, RECONCILE_CONFLICT },
+                { 0, DIRECTORY, VERIFY, 1, RECONCILE_CONFLICT },
+                { 0, DIRECTORY, REPLACE, 1, RECONCILE_CONFLICT },
+                { 0, SAME_FAT, SKIP, 1, RECONCILE_CONFLICT },
+                { 0, SAME_FAT, SKIP, FAT_NS, RECONCILE_EQUAL },
+                /* whole, and cvv was about to name it */
+                { C, SAME, SKIP, 1, RECONCILE_OURS },
+                { C, SAME, VERIFY, 1, RECONCILE_OURS },
+                { C, SAME, REPLACE, 1, RECONCILE_OURS },
+                { C, LONGER, VERIFY, 1, RECONCILE_CONFLICT },
+                { C, LONGER, REPLACE, 1, RECONCILE_REPLACE },
+                /* cvv's own, finished */
+                { P | C, SAME, SKIP, 1, RECONCILE_AS_RECORDED },
+                { P | C, SAME, VERIFY, 1, RECONCILE_AS_RECORDED },
+                { P | C | X, SAME, VERIFY, 1, RECONCILE_AS_RECORDED },
+                { P | C, SAME_FAT, VERIFY, FAT_NS, RECONCILE_AS_RECORDED },
+                { P | C, NEWER, SKIP, 1, RECONCILE_CONFLICT },
+                { P | C, NEWER, VERIFY, 1, RECONCILE_CONFLICT },
+                { P | C, LONGER, VERIFY, 1, RECONCILE_CONFLICT },
+                { P | C, DIRECTORY, REPLACE, 1, RECONCILE_CONFLICT },
+                /* cvv's own of an older version of the source */
+                { P, OLD, SKIP, 1, RECONCILE_AS_RECORDED },
+                { P, OLD, VERIFY, 1, RECONCILE_AS_RECORDED },
+                { P, OLD, REPLACE, 1, RECONCILE_AS_RECORDED },
+                { P, SAME, SKIP, 1, RECONCILE_AS_RECORDED }, /* looks like the version to come */
+                { P, LONGER, SKIP, 1, RECONCILE_CONFLICT },
+                { P, LONGER, VERIFY, 1, RECONCILE_CONFLICT },
+                { P, DIRECTORY, SKIP, 1, RECONCILE_CONFLICT },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                enum { SLOT = 5 };
+                /* what the other slots have is all the contrary */
+                uint64_t others = ~(1ull << SLOT);
+                struct node_record node = { .mode = S_IFREG | 0600, .size = 100, .mtime_ns = ENGINE_TIME_NS, .copied_size = 90,
+                                            .copied_mtime_ns = ENGINE_TIME_NS - 60000000000 };
+                struct name_record name = { 0 };
+                struct statx stat = stat_of(cases[i].seen);
+                enum reconcile_verdict verdict;
+
+                node.complete = cases[i].records & C ? 1ull << SLOT : others;
+                name.published = cases[i].records & P ? 1ull << SLOT : others;
+                name.conflict = cases[i].records & X ? 1ull << SLOT : others;
+                verdict = reconcile_judge(&node, &name, SLOT, cases[i].seen == NOTHING ? NULL : &stat,
+                                          (enum existing)cases[i].existing, cases[i].granularity_ns);
+                if (verdict != cases[i].verdict)
+                        fail_msg("case %zu: %d is not %d", i, verdict, cases[i].verdict);
+        }
+}
+
+static void other_types_are_judged_by_what_they_are(void **state)
+{
+        static const struct {
+                mode_t node, seen;
+                bool published, complete, other_device;
+                enum existing existing;
+                enum reconcile_verdict verdict;
+        } cases[] = {
+                { S_IFDIR, S_IFDIR, false, false, false, EXISTING_VERIFY, RECONCILE_EQUAL },
+                { S_IFDIR, S_IFDIR, true, true, false, EXISTING_VERIFY, RECONCILE_AS_RECORDED },
+                { S_IFDIR, S_IFREG, false, false, false, EXISTING_REPLACE, RECONCILE_CONFLICT },
+                { S_IFDIR, S_IFLNK, true, true, false, EXISTING_SKIP, RECONCILE_CONFLICT },
+                { S_IFIFO, S_IFIFO, false, false, false, EXISTING_VERIFY, RECONCILE_EQUAL },
+                { S_IFSOCK, S_IFSOCK, false, false, false, EXISTING_SKIP, RECONCILE_EQUAL },
+                { S_IFCHR, S_IFCHR, false, false, false, EXISTING_VERIFY, RECONCILE_EQUAL },
+                { S_IFCHR, S_IFCHR, false, false, true, EXISTING_VERIFY, RECONCILE_CONFLICT },
+                { S_IFBLK, S_IFBLK, false, false, true, EXISTING_REPLACE, RECONCILE_REPLACE },
+                { S_IFBLK, S_IFCHR, false, false, false, EXISTING_SKIP, RECONCILE_CONFLICT },
+                { S_IFCHR, S_IFCHR, true, true, true, EXISTING_SKIP, RECONCILE_CONFLICT },
+                { S_IFLNK, S_IFLNK, false, false, false, EXISTING_VERIFY, RECONCILE_EQUAL },
+                { S_IFLNK, S_IFLNK, false, true, false, EXISTING_VERIFY, RECONCILE_OURS },
+                { S_IFLNK, S_IFLNK, true, false, false, EXISTING_VERIFY, RECONCILE_AS_RECORDED },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                struct node_record node = { .mode = cases[i].node | 0644, .mtime_ns = ENGINE_TIME_NS, .size = 4,
+                                            .rdev = makedev(1, 3), .complete = cases[i].complete };
+                struct name_record name = { .published = cases[i].published };
+                struct statx stat = { .stx_mode = (uint16_t)(cases[i].seen | 0600), .stx_size = 4, .stx_rdev_major = 1,
+                                      .stx_rdev_minor = cases[i].other_device ? 5 : 3,
+                                      .stx_mtime = { .tv_sec = ENGINE_TIME_NS / 1000000000 } };
+
+                if (reconcile_judge(&node, &name, 0, &stat, cases[i].existing, 1) != cases[i].verdict)
+                        fail_msg("case %zu", i);
+        }
+}
+
+static void verdicts_leave_records_and_totals_in_step(void **state)
+{
+        struct engine *engine = *state;
+        uint64_t id = engine_record(engine, VIEW_ROOT, "a", S_IFREG | 0644, 3 * MIB);
+        uint64_t random = 88172645463325252u;
+
+        for (int i = 0; i < 300; i++) {
+                struct name_record name;
+                struct node_record node;
+                enum reconcile_verdict verdict;
+                unsigned slot;
+                uint64_t bit;
+
+                random ^= random << 13, random ^= random >> 7, random ^= random << 17;
+                verdict = (enum reconcile_verdict)(random % 8);
+                slot = random >> 20 & 1;
+                bit = 1ull << slot;
+                assert_int_equal(reconcile_apply(engine->view, VIEW_ROOT, "a", slot, verdict), 0);
+                engine_assert_totals(engine);
+                name = engine_name(engine, VIEW_ROOT, "a");
+                node = engine_node(engine, id);
+                if (verdict == RECONCILE_EQUAL || verdict == RECONCILE_OURS) {
+                        assert_true(node.complete & name.published & bit);
+                        assert_int_equal(!!(node.skipped & bit), verdict == RECONCILE_EQUAL);
+                }
+                if (verdict == RECONCILE_LOST)
+                        assert_false((node.complete | name.published | node.skipped) & bit);
+                assert_int_equal(!!(name.conflict & bit), verdict == RECONCILE_CONFLICT);
+        }
+        assert_int_equal(reconcile_apply(engine->view, VIEW_ROOT, "b", 0, RECONCILE_EQUAL), -ENOENT);
+}
+
+static void name_lost_on_a_target_keeps_the_other_link_complete(void **state)
+{
+        struct engine *engine = *state;
+        uint64_t id;
+
+        engine_put_file(engine->source_dir, "a", 10, 'a', 0);
+        assert_int_equal(linkat(engine->source_dir, "a", engine->source_dir, "b", 0), 0);
+        id = engine_lookup(engine, VIEW_ROOT, "a");
+        assert_int_equal(engine_lookup(engine, VIEW_ROOT, "b"), id);
+        engine_publish(engine, VIEW_ROOT, "a", 1);
+        engine_publish(engine, VIEW_ROOT, "b", 1);
+        assert_int_equal(reconcile_apply(engine->view, VIEW_ROOT, "a", 0, RECONCILE_LOST), 0);
+        assert_int_equal(engine_name(engine, VIEW_ROOT, "a").published, 0);
+        assert_int_equal(engine_name(engine, VIEW_ROOT, "b").published, 1);
+        assert_int_equal(engine_node(engine, id).complete, 1); /* a link to it suffices */
+}
+
+/* --- names of the source --- */
+
+static void new_name_is_found_with_its_attributes_and_keeps_its_id(void **state)
+{
+        struct engine *engine = *state;
+        struct node_record node;
+        uint64_t id;
+
+        engine_put_file(engine->source_dir, "a", 3 * MIB, 'a', 7);
+        id = engine_lookup(engine, VIEW_ROOT, "a");
+        node = engine_node(engine, id);
+        assert_int_equal(node.size, 3 * MIB);
+        assert_int_equal(node.mtime_ns, ENGINE_TIME_NS + 7);
+        assert_int_equal(node.mode, S_IFREG | 0644);
+        assert_true(node.flags & VIEW_NODE_SOURCE);
+        assert_int_equal(node.source_limit, UINT64_MAX);
+        engine_assert_totals(engine);
+        engine_remount(engine);
+        assert_int_equal(engine_lookup(engine, VIEW_ROOT, "a"), id);
+        engine_assert_totals(engine);
+}
+
+static void absent_name_is_absent(void **state)
+{
+        struct engine *engine = *state;
+        uint64_t id;
+
+        assert_int_equal(reconcile_lookup(engine->reconcile, VIEW_ROOT, "a", &id), -ENOENT);
+        engine_put_file(engine->source_dir, "f", 1, 'a', 0);
+        (void)engine_lookup(engine, VIEW_ROOT, "f");
+        engine_put_file(engine->source_dir, "a", 1, 'a', 0); /* it comes: nothing was kept of its absence */
+        assert_true(engine_lookup(engine, VIEW_ROOT, "a") > VIEW_ROOT);
+}
+
+static void source_file_that_changes_is_a_new_generation(void **state)
+{
+        struct engine *engine = *state;
+        uint64_t id;
+        struct node_record node;
+
+        engine_put_file(engine->source_dir, "a", 10, 'a', 0);
+        id = engine_lookup(engine, VIEW_ROOT, "a");
+        engine_publish(engine, VIEW_ROOT, "a", ENGINE_ALL);
+        assert_int_equal(reconcile_renew(engine->reconcile, id), 0);
+        assert_int_equal(engine_node(engine, id).generation, 1);
+        assert_int_equal(atomic_load(&engine->content_changes), 0);
+        engine_put_file(engine->source_dir, "a", 11, 'b', 1);
+        assert_int_equal(reconcile_renew(engine->reconcile, id), 0);
+        node = engine_node(engine, id);
+        assert_int_equal(node.generation, 2);
+        assert_int_equal(node.complete, 0);
+        assert_int_equal(node.copied_size, 10); /* what stands there is known as cvv's own */
+        assert_true(node.flags & VIEW_NODE_DRIFTED);
+        assert_int_equal(engine_name(engine, VIEW_ROOT, "a").published, ENGINE_ALL);
+        assert_int_equal(atomic_load(&engine->content_changes), 1);
+        assert_int_equal(atomic_load(&engine->changed_id), id);
+        engine_assert_totals(engine);
+        assert_int_equal(engine_progress(engine).owed_bytes, 2 * 11);
+}
+
+static bool set_partial(void *context, struct node_record *node)
+{
+        (void)context;
+        node->partial |= 1;
+        return true;
+}
+
+static void changed_ctime_counts_in_the_middle_of_a_copy_only(void **state)
+{
+        struct engine *engine = *state;
+        uint64_t id;
+
+        engine_put_file(engine->source_dir, "a", 10, 'a', 0);
+        id = engine_lookup(engine, VIEW_ROOT, "a");
+        assert_int_equal(fchmodat(engine->source_dir, "a", 0600, 0), 0);
+        assert_int_equal(reconcile_renew(engine->reconcile, id), 0);
+        assert_int_equal(engine_node(engine, id).generation, 1);
+        assert_int_equal(engine_node(engine, id).mode, S_IFREG | 0600);
+        assert_int_equal(view_update(engine->view, id, set_partial, NULL), 0);
+        assert_int_equal(fchmodat(engine->source_dir, "a", 0640, 0), 0);
+        assert_int_equal(reconcile_renew(engine->reconcile, id), 0);
+        assert_int_equal(engine_node(engine, id).generation, 2);
+        assert_int_equal(engine_node(engine, id).partial, 0);
+}
+
+static void name_that_changes_its_type_keeps_the_totals(void **state)
+{
+        struct engine *engine = *state;
+        uint64_t id;
+
+        engine_put_file(engine->source_dir, "a", 10, 'a', 0);
+        id = engine_lookup(engine, VIEW_ROOT, "a");
+        for (int type = 0; type < 3; type++) {
+                (void)unlinkat(engine->source_dir, "a", type == 2 ? AT_REMOVEDIR : 0);
+                if (type == 0)
+                        assert_int_equal(symlinkat("b", engine->source_dir, "a"), 0);
+                else if (type == 1)
+                        assert_int_equal(mkdirat(engine->source_dir, "a", 0755), 0);
+                else
+                        engine_put_file(engine->source_dir, "a", 20, 'a', 0);
+                assert_int_equal(reconcile_renew(engine->reconcile, id), 0);
+                engine_assert_totals(engine);
+        }
+        assert_int_equal(engine_node(engine, id).generation, 4);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_PENDING], 1);
+        assert_int_equal(view_directories_owed(engine->view), 0);
+}
+
+static void vanished_name_is_missing_until_it_returns(void **state)
+{
+        struct engine *engine = *state;
+        uint64_t id, found;
+
+        engine_put_file(engine->source_dir, "a", 10, 'a', 0);
+        id = engine_lookup(engine, VIEW_ROOT, "a");
+        assert_int_equal(unlinkat(engine->source_dir, "a", 0), 0);
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_MISSING], 1);
+        assert_int_equal(engine_progress(engine).owed_bytes, 0);
+        engine_assert_totals(engine);
+        engine_put_file(engine->source_dir, "a", 10, 'a', 0);
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_PENDING], 1);
+        assert_int_equal(engine_progress(engine).owed_bytes, 20);
+        engine_assert_totals(engine);
+        assert_int_equal(engine_lookup(engine, VIEW_ROOT, "a"), id);
+        assert_int_equal(unlinkat(engine->source_dir, "a", 0), 0);
+        engine_remount(engine);
+        assert_int_equal(reconcile_lookup(engine->reconcile, VIEW_ROOT, "a", &found), -ENOENT);
+        assert_int_equal(view_resolve(engine->view, "a", &found), -ENOENT); /* nothing was copied of it: it is forgotten */
+        assert_int_equal(engine_progress(engine).files[CATEGORY_MISSING], 0);
+}
+
+static void vanished_name_that_every_target_has_may_go(void **state)
+{
+        struct engine *engine = *state;
+        uint64_t id;
+
+        engine_put_file(engine->source_dir, "a", 10, 'a', 0);
+        for (int slot = 0; slot < ENGINE_TARGETS; slot++)
+                engine_put_file(engine->target_dirs[slot], "a", 10, 'a', 0);
+        id = engine_lookup(engine, VIEW_ROOT, "a");
+        engine_publish(engine, VIEW_ROOT, "a", ENGINE_ALL);
+        assert_int_equal(unlinkat(engine->source_dir, "a", 0), 0);
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_COPIED], 1);
+        engine_remount(engine);
+        assert_int_equal(engine_lookup(engine, VIEW_ROOT, "a"), id);
+        engine_assert_totals(engine);
+}
+
+static void all_vanished_names_of_a_big_directory_are_met(void **state)
+{
+        struct engine *engine = *state;
+        enum { COUNT = 1200 };
+        char name[32];
+
+        for (int i = 0; i < COUNT; i++) {
+                (void)snprintf(name, sizeof(name), "f%04d", i);
+                assert_int_equal(mknodat(engine->source_dir, name, S_IFREG | 0644, 0), 0);
+        }
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_PENDING], COUNT);
+        for (int i = 0; i < COUNT; i++) {
+                (void)snprintf(name, sizeof(name), "f%04d", i);
+                assert_int_equal(unlinkat(engine->source_dir, name, 0), 0);
+        }
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_PENDING], 0);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_MISSING], COUNT);
+}
+
+static void source_that_is_gone_deletes_nothing(void **state)
+{
+        struct engine *engine = *state;
+        uint64_t id, found;
+
+        engine_put_file(engine->source_dir, "a", 10, 'a', 0);
+        id = engine_lookup(engine, VIEW_ROOT, "a");
+        assert_int_equal(unlinkat(engine->source_dir, "a", 0), 0);
+        assert_int_equal(unlinkat(engine->sandbox->dir, "source", AT_REMOVEDIR), 0);
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), -EIO);
+        assert_true(atomic_load(&engine->context.source_absent));
+        assert_int_equal(view_resolve(engine->view, "a", &found), 0);
+        assert_int_equal(found, id);
+        assert_false(engine_node(engine, id).flags & VIEW_NODE_MISSING);
+        assert_int_equal(reconcile_lookup(engine->reconcile, VIEW_ROOT, "b", &found), -EIO); /* nobody knows */
+        assert_int_equal(mkdirat(engine->sandbox->dir, "source", 0755), 0); /* for the end of the test */
+}
+
+/* --- hard links --- */
+
+static void hard_links_share_a_node_also_over_mounts(void **state)
+{
+        struct engine *engine = *state;
+        uint64_t id;
+
+        assert_int_equal(mkdirat(engine->source_dir, "d", 0755), 0);
+        engine_put_file(engine->source_dir, "a", 10, 'a', 0);
+        assert_int_equal(linkat(engine->source_dir, "a", engine->source_dir, "d/b", 0), 0);
+        id = engine_lookup(engine, VIEW_ROOT, "a");
+        assert_int_equal(engine_lookup(engine, engine_lookup(engine, VIEW_ROOT, "d"), "b"), id);
+        assert_true(engine_node(engine, id).flags & VIEW_NODE_LINKS);
+        assert_int_equal(engine_node(engine, id).nlink, 2);
+        engine_assert_totals(engine);
+        engine_remount(engine);
+        assert_int_equal(linkat(engine->source_dir, "a", engine->source_dir, "c", 0), 0);
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        assert_int_equal(engine_name(engine, VIEW_ROOT, "c").id, id);
+        assert_int_equal(engine_lookup(engine, engine_lookup(engine, VIEW_ROOT, "d"), "b"), id);
+        engine_assert_totals(engine);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_PENDING], 3);
+        assert_int_equal(engine_progress(engine).bytes[CATEGORY_PENDING], 10);
+        assert_int_equal(engine_progress(engine).owed_bytes, 20);
+}
+
+/* --- excluded --- */
+
+static void excluded_names_are_counted_and_not_shown(void **state)
+{
+        struct engine *engine = *state;
+        uint64_t id;
+
+        engine_exclude(engine, "*.tmp");
+        engine_remount(engine);
+        engine_put_file(engine->source_dir, "a.tmp", 10, 'a', 0);
+        engine_put_file(engine->source_dir, "a", 10, 'a', 0);
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        assert_int_equal(reconcile_lookup(engine->reconcile, VIEW_ROOT, "a.tmp", &id), -ENOENT);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_EXCLUDED], 1);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_PENDING], 1);
+        assert_int_equal(engine_progress(engine).owed_bytes, 20);
+        engine_assert_totals(engine);
+}
+
+static void names_follow_what_is_excluded_in_this_mount(void **state)
+{
+        struct engine *engine = *state;
+        uint64_t id;
+
+        engine_put_file(engine->source_dir, "a.tmp", 10, 'a', 0);
+        for (int mount = 0; mount < 4; mount++) {
+                bool excluded = mount % 2 == 0;
+
+                engine_exclude(engine, excluded ? "*.tmp" : NULL);
+                engine_remount(engine);
+                assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+                assert_int_equal(view_resolve(engine->view, "a.tmp", &id), excluded ? -ENOENT : 0);
+                assert_int_equal(engine_progress(engine).files[CATEGORY_EXCLUDED], excluded ? 1 : 0);
+                assert_int_equal(engine_progress(engine).owed_bytes, excluded ? 0 : 20);
+                engine_assert_totals(engine);
+        }
+}
+
+static void control_directory_is_never_of_the_view(void **state)
+{
+        struct engine *engine = *state;
+        uint64_t id;
+
+        assert_int_equal(mkdirat(engine->source_dir, ".cvv", 0755), 0);
+        assert_int_equal(reconcile_lookup(engine->reconcile, VIEW_ROOT, ".cvv", &id), -ENOENT);
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        assert_int_equal(view_resolve(engine->view, ".cvv", &id), -ENOENT);
+}
+
+/* --- targets --- */
+
+static void existing_files_are_judged_when_a_directory_is_loaded(void **state)
+{
+        struct engine *engine = *state;
+        struct name_record name;
+
+        engine->options.existing = EXISTING_SKIP;
+        engine->options.existing_given = true;
+        engine_put_file(engine->source_dir, "equal", 10, 'a', 0);
+        engine_put_file(engine->source_dir, "differs", 10, 'a', 0);
+        engine_put_file(engine->target_dirs[1], "equal", 10, 'a', 0);
+        engine_put_file(engine->target_dirs[1], "differs", 11, 'a', 0);
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        name = engine_name(engine, VIEW_ROOT, "equal");
+        assert_int_equal(name.published, 2);
+        assert_int_equal(engine_node(engine, name.id).skipped, 2);
+        name = engine_name(engine, VIEW_ROOT, "differs");
+        assert_int_equal(name.conflict, 2);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_CONFLICT], 1);
+        engine_assert_totals(engine);
+        assert_int_equal(unlinkat(engine->target_dirs[1], "differs", 0), 0);
+        assert_int_equal(unlinkat(engine->target_dirs[1], "equal", 0), 0);
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_PENDING], 2);
+        assert_int_equal(engine_progress(engine).owed_bytes, 40);
+        engine_assert_totals(engine);
+}
+
+static void names_of_targets_are_shown_and_owed_to_nobody(void **state)
+{
+        struct engine *engine = *state;
+        uint64_t id, found;
+
+        engine_put_file(engine->target_dirs[0], "listed", 10, 'a', 0);
+        engine_put_file(engine->target_dirs[1], "looked-up", 20, 'a', 0);
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        assert_int_equal(view_resolve(engine->view, "listed", &id), 0);
+        assert_true(engine_name(engine, VIEW_ROOT, "listed").flags & VIEW_NAME_TARGET);
+        id = engine_lookup(engine, VIEW_ROOT, "looked-up");
+        assert_int_equal(engine_node(engine, id).size, 20);
+        assert_int_equal(engine_node(engine, id).complete, 2);
+        assert_int_equal(engine_progress(engine).owed_bytes, 0);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_PENDING], 0);
+        engine_remount(engine);
+        assert_int_equal(engine_lookup(engine, VIEW_ROOT, "looked-up"), id);
+        assert_int_equal(unlinkat(engine->target_dirs[1], "looked-up", 0), 0);
+        engine_remount(engine);
+        assert_int_equal(reconcile_lookup(engine->reconcile, VIEW_ROOT, "looked-up", &found), -ENOENT);
+        assert_int_equal(view_resolve(engine->view, "looked-up", &found), -ENOENT);
+}
+
+static void name_deleted_on_its_target_is_not_listed_any_more(void **state)
+{
+        struct engine *engine = *state;
+        uint64_t id;
+
+        engine_put_file(engine->target_dirs[0], "t", 10, 'a', 0);
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        assert_int_equal(view_resolve(engine->view, "t", &id), 0);
+        assert_int_equal(unlinkat(engine->target_dirs[0], "t", 0), 0);
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        assert_int_equal(view_resolve(engine->view, "t", &id), -ENOENT);
+}
+
+static void name_of_an_offline_target_is_not_forgotten(void **state)
+{
+        struct engine *engine = *state;
+        uint64_t id, found;
+
+        engine_put_file(engine->target_dirs[0], "t", 10, 'a', 0);
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        assert_int_equal(view_resolve(engine->view, "t", &id), 0);
+        target_set_state(&engine->targets[0], TARGET_OFFLINE, "test");
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        (void)reconcile_renew(engine->reconcile, id);
+        assert_int_equal(view_resolve(engine->view, "t", &found), 0);
+        assert_int_equal(found, id);
+}
+
+static void source_that_gets_a_targets_name_takes_it_over(void **state)
+{
+        struct engine *engine = *state;
+        struct node_record node;
+        uint64_t id;
+
+        engine_put_file(engine->target_dirs[0], "t", 10, 'a', 0);
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        assert_int_equal(view_resolve(engine->view, "t", &id), 0);
+        engine_put_file(engine->source_dir, "t", 30, 'b', 9);
+        engine->options.existing = EXISTING_SKIP;
+        engine->options.existing_given = true;
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        assert_int_equal(engine_name(engine, VIEW_ROOT, "t").id, id);
+        node = engine_node(engine, id);
+        assert_int_equal(node.size, 30);
+        assert_int_equal(node.source_limit, UINT64_MAX); /* all of it comes from the source */
+        assert_int_equal(engine_name(engine, VIEW_ROOT, "t").conflict, 1);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_CONFLICT], 1);
+        engine_assert_totals(engine);
+}
+
+/* --- threads --- */
+
+enum { RACE_NAMES = 300 };
+
+struct racer {
+        struct engine *engine;
+        int dir_failures, lookup_failures;
+};
+
+static void *look_up_all(void *argument)
+{
+        struct racer *racer = argument;
+        char name[32];
+
+        for (int i = 0; i < RACE_NAMES; i++) {
+                uint64_t id;
+
+                (void)snprintf(name, sizeof(name), "f%04d", i);
+                if (reconcile_lookup(racer->engine->reconcile, VIEW_ROOT, name, &id) != 0)
+                        racer->lookup_failures++;
+        }
+        return NULL;
+}
+
+static void *load_all(void *argument)
+{
+        struct racer *racer = argument;
+
+        if (reconcile_directory(racer->engine->reconcile, VIEW_ROOT) != 0)
+                racer->dir_failures++;
+        return NULL;
+}
+
+static void names_that_two_threads_meet_first_are_found_by_both(void **state)
+{
+        struct engine *engine = *state;
+        struct racer racers[4] = { { .engine = engine }, { .engine = engine }, { .engine = engine }, { .engine = engine } };
+        pthread_t threads[4];
+        char name[32];
+
+        for (int i = 0; i < RACE_NAMES; i++) {
+                (void)snprintf(name, sizeof(name), "f%04d", i);
+                engine_put_file(i % 2 ? engine->source_dir : engine->target_dirs[0], name, 1, 'a', 0);
+        }
+        for (int i = 0; i < 4; i++)
+                assert_int_equal(thread_start(&threads[i], "racer", i % 2 ? load_all : look_up_all, &racers[i]), 0);
+        for (int i = 0; i < 4; i++)
+                assert_int_equal(pthread_join(threads[i], NULL), 0);
+        for (int i = 0; i < 4; i++) {
+                assert_int_equal(racers[i].dir_failures, 0);
+                assert_int_equal(racers[i].lookup_failures, 0);
+        }
+        engine_assert_totals(engine);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_PENDING], RACE_NAMES / 2);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(files_are_judged_by_records_and_sight),
+                cmocka_unit_test(other_types_are_judged_by_what_they_are),
+                ENGINE_CASE(verdicts_leave_records_and_totals_in_step),
+                ENGINE_CASE(name_lost_on_a_target_keeps_the_other_link_complete),
+                ENGINE_CASE(new_name_is_found_with_its_attributes_and_keeps_its_id),
+                ENGINE_CASE(absent_name_is_absent),
+                ENGINE_CASE(source_file_that_changes_is_a_new_generation),
+                ENGINE_CASE(changed_ctime_counts_in_the_middle_of_a_copy_only),
+                ENGINE_CASE(name_that_changes_its_type_keeps_the_totals),
+                ENGINE_CASE(vanished_name_is_missing_until_it_returns),
+                ENGINE_CASE(vanished_name_that_every_target_has_may_go),
+                ENGINE_CASE(all_vanished_names_of_a_big_directory_are_met),
+                ENGINE_CASE(source_that_is_gone_deletes_nothing),
+                ENGINE_CASE(hard_links_share_a_node_also_over_mounts),
+                ENGINE_CASE(excluded_names_are_counted_and_not_shown),
+                ENGINE_CASE(names_follow_what_is_excluded_in_this_mount),
+                ENGINE_CASE(control_directory_is_never_of_the_view),
+                ENGINE_CASE(existing_files_are_judged_when_a_directory_is_loaded),
+                ENGINE_CASE(names_of_targets_are_shown_and_owed_to_nobody),
+                ENGINE_CASE(name_deleted_on_its_target_is_not_listed_any_more),
+                ENGINE_CASE(name_of_an_offline_target_is_not_forgotten),
+                ENGINE_CASE(source_that_gets_a_targets_name_takes_it_over),
+                ENGINE_CASE(names_that_two_threads_meet_first_are_found_by_both),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
