@@ -184,10 +184,29 @@ int target_write_marker(struct target *target, uint64_t event_count, struct erro
         return 0;
 }
 
+/* What a crash left of writing the marker: see io_write_file_durable(). */
+static void remove_unfinished_markers(struct target *target)
+{
+        static const char prefix[] = "id.tmp.";
+        cleanup(dir_close) DIR *dir = NULL;
+        int fd = openat(target->control_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        struct dirent *entry;
+
+        dir = fd < 0 ? NULL : fdopendir(fd);
+        if (!dir) {
+                fd_close(&fd);
+                return;
+        }
+        while ((entry = readdir(dir)))
+                if (strncmp(entry->d_name, prefix, sizeof(prefix) - 1) == 0)
+                        (void)unlinkat(target->control_fd, entry->d_name, 0); /* what stays keeps .cvv, no more */
+}
+
 int target_remove_marker(struct target *target)
 {
         if (target->control_fd < 0)
                 return 0;
+        remove_unfinished_markers(target);
         if (unlinkat(target->control_fd, "partial", AT_REMOVEDIR) < 0 && errno != ENOENT)
                 return -errno;
         if (unlinkat(target->control_fd, "id", 0) < 0 && errno != ENOENT)
