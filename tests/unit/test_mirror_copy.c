@@ -242,7 +242,7 @@ static void test_a_published_file_follows_its_source(void **state)
 struct rewriter {
         int source;
         atomic_bool stop;
-        unsigned rounds;
+        atomic_uint rounds;
 };
 
 /* Writes the whole file with one byte again and again, half of the times in place. */
@@ -261,7 +261,7 @@ static void *rewrite_main(void *argument)
                 (void)close(fd);
                 if (round % 2 == 0)
                         (void)renameat(rewriter->source, "f.new", rewriter->source, "f");
-                rewriter->rounds = round;
+                atomic_store(&rewriter->rounds, round);
         }
         free(buffer);
         return NULL;
@@ -292,13 +292,13 @@ static void test_a_source_that_changes_all_the_time_is_never_published_as_a_mix(
         for (end_ns = clock_now_ns() + 1500000000ull; clock_now_ns() < end_ns;) {
                 (void)lab_control(lab, "fill f\n");
                 (void)mirror_checkpoint(lab->mirror, clock_now_ns() + 1000000000ull);
-                for (int i = 0; i < LAB_TARGETS && rewriter.rounds > 0; i++)
+                for (int i = 0; i < LAB_TARGETS && atomic_load(&rewriter.rounds) > 0; i++)
                         assert_true(is_uniform(lab->targets[i], "f") || pattern_is(lab->targets[i], "f", 3 * MIB, 1));
         }
         atomic_store(&rewriter.stop, true);
         assert_int_equal(pthread_join(thread, NULL), 0);
         (void)unlinkat(lab->source, "f.new", 0);
-        print_message("rewritten %u times\n", rewriter.rounds);
+        print_message("rewritten %u times\n", atomic_load(&rewriter.rounds));
         lab_stop(lab);
         lab_copy_all(lab);
         for (int i = 0; i < LAB_TARGETS; i++) {
