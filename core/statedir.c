@@ -9,18 +9,16 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <xxhash.h>
 
 #include "core/cleanup.h"
 #include "core/io.h"
 #include "core/log.h"
+#include "core/stateaside.h"
 #include "core/statehome.h"
 
 enum {
         NEW_STATES_MAX = 100000, /* of one source; far more than anyone has */
-        ASIDE_MAX = 1000,        /* within one second */
-        ASIDE_NAME_BYTES = 64,
 };
 
 struct statedir {
@@ -145,17 +143,17 @@ static bool is_out_of_resources(int result)
         return result == -ENOMEM || result == -EMFILE || result == -ENFILE;
 }
 
-/* 0; -ENOENT: has none; -EBADMSG: has one that says nothing, or none that could be read. */
+/* 0; -ENOENT: has none; -EBADMSG: has one that says nothing; another -errno of reading it. */
 static int identity_read(struct statedir *state)
 {
         cleanup(pointer_free) char *text = NULL;
         size_t size;
         int result = io_read_file(state->fd, STATEHOME_IDENTITY_FILE, STATEID_FILE_BYTES_MAX, &text, &size);
 
-        if (result == -ENOENT || is_out_of_resources(result))
-                return result;
-        if (result < 0)
+        if (result == -EFBIG || result == -EINVAL || result == -ELOOP) /* too long, or no file */
                 return -EBADMSG;
+        if (result < 0)
+                return result;
         result = stateid_parse(text, size, &state->id);
         state->identity_is_durable = result == 0;
         return result;
@@ -204,51 +202,21 @@ static int state_initialise(struct statedir *state, const struct statedir_reques
         return statedir_set_identity(state, request->source_identity, targets, request->target_count, error);
 }
 
-static int make_aside_directory(const struct statedir *state, int *ret_fd)
+/* The data goes last: as long as it is there, an interrupted move is seen as the damage that it was. */
+static const char *const state_files[] = {STATEHOME_IDENTITY_FILE, "lock.mdb", "data.mdb"};
+enum { STATE_FILES = sizeof(state_files) / sizeof(state_files[0]) };
+
+/* The first `skip` of the files stay. */
+static int set_aside(const struct statedir *state, size_t skip, const char *reason, struct error *error)
 {
-        time_t now = time(NULL);
-        struct tm utc;
-        char day[32], name[ASIDE_NAME_BYTES];
+        int result = stateaside_move(state->fd, state_files + skip, STATE_FILES - skip, reason);
 
-        if (!gmtime_r(&now, &utc) || strftime(day, sizeof(day), "%Y%m%dT%H%M%SZ", &utc) == 0)
-                return -EOVERFLOW;
-        (void)snprintf(name, sizeof(name), "damaged-%s", day); /* fits */
-        for (unsigned int n = 2; mkdirat(state->fd, name, 0700) < 0; n++) {
-                if (errno != EEXIST || n > ASIDE_MAX)
-                        return -errno;
-                (void)snprintf(name, sizeof(name), "damaged-%s-%u", day, n); /* fits */
-        }
-        int fd = openat(state->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-        *ret_fd = fd;
-        return 0;
-}
-
-static int move_aside(const struct statedir *state, const char *reason)
-{
-        /* The data goes last: as long as it is there, an interrupted move is seen as the damage that it was. */
-        static const char *const files[] = {"lock.mdb", "data.mdb"};
-        cleanup(fd_close) int aside = -1;
-        int result = make_aside_directory(state, &aside);
-
-        result = result < 0 ? result : io_write_file_durable(aside, "reason", reason, strlen(reason), 0600);
-        for (size_t i = 0; result == 0 && i < sizeof(files) / sizeof(files[0]); i++)
-                if (renameat(state->fd, files[i], aside, files[i]) < 0 && errno != ENOENT)
-                        result = -errno;
-        result = result < 0 ? result : io_sync_directory(aside);
-        return result < 0 ? result : io_sync_directory(state->fd);
+        return result < 0 ? error_of(error, result, "set aside the damaged state in", state->path) : 0;
 }
 
 int statedir_set_aside(struct statedir *state, const char *reason, struct error *error)
 {
-        struct stat status;
-
-        if (fstatat(state->fd, "data.mdb", &status, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT &&
-            fstatat(state->fd, "lock.mdb", &status, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
-                return 0;
-        int result = move_aside(state, reason);
-        return result < 0 ? error_of(error, result, "set aside the damaged state in", state->path) : 0;
+        return set_aside(state, 1, reason, error); /* whose state it is holds on */
 }
 
 const char *statedir_path(const struct statedir *state)
@@ -283,33 +251,53 @@ static bool belongs_to(const struct stateid *id, const struct statedir_request *
                stateid_shared(id, request->target_identities, request->target_count) > 0;
 }
 
-/* 0: a state that may be used; 1: a blank directory. */
+/* What a directory that was named as the state is. */
+enum explicit_kind {
+        EXPLICIT_STATE, /* a state that may be used */
+        EXPLICIT_BLANK,
+        EXPLICIT_DAMAGED, /* a state that has lost its identity */
+};
+
+/* A directory without a sound identity. */
+static int unidentified_check(const struct statedir *state, struct error *error)
+{
+        int result = statehome_is_blank(state->fd);
+
+        if (result > 0)
+                return EXPLICIT_BLANK;
+        result = result < 0 ? result : statehome_is_state_like(state->fd);
+        if (result > 0)
+                return EXPLICIT_DAMAGED;
+        if (result < 0)
+                return error_of(error, result, "read directory", state->path);
+        return error_set(error, -EINVAL, "%s is neither empty nor a state of cvv: choose another directory with --state",
+                         state->path);
+}
+
+/* One of enum explicit_kind. */
 static int explicit_check(struct statedir *state, const struct statedir_request *request, struct error *error)
 {
         int result = identity_read(state);
 
-        if (result == -ENOENT) {
-                result = statehome_is_blank(state->fd);
-                if (result < 0)
-                        return error_of(error, result, "read directory", state->path);
-                return result ? 1
-                              : error_set(error, -EINVAL,
-                                          "%s is neither empty nor a state of cvv: choose another directory with --state",
-                                          state->path);
-        }
-        if (result == -EBADMSG)
-                return error_set(
-                    error, -EINVAL,
-                    "the identity of state %s is damaged: choose another directory with --state (it is left as it is)",
-                    state->path);
+        if (result == -ENOENT || result == -EBADMSG)
+                return unidentified_check(state, error);
         if (result < 0)
                 return error_of(error, result, "read state", state->path);
         if (state->id.version > STATEID_VERSION)
                 return error_newer(error, state->path);
         if (belongs_to(&state->id, request))
-                return 0;
+                return EXPLICIT_STATE;
         return error_set(error, -EINVAL, "state %s belongs to %s: choose another directory with --state", state->path,
                          strcmp(state->id.source, STATEID_NO_SOURCE) == 0 ? "a mirror of other targets" : "another source");
+}
+
+/* Begins a damaged state anew. */
+static int renew(struct statedir *state, const struct statedir_request *request, struct error *error)
+{
+        log_warning("the state in %s has lost its identity: it is set aside, and what the targets hold is compared",
+                    state->path);
+        int result = set_aside(state, 0, "without a sound identity", error);
+        return result < 0 ? result : state_initialise(state, request, error);
 }
 
 static int open_explicit(const struct statedir_request *request, struct error *error, struct statedir *state)
@@ -332,7 +320,10 @@ static int open_explicit(const struct statedir_request *request, struct error *e
         result = result < 0 ? result : statedir_write_pid(state);
         if (result < 0)
                 return error_of(error, result, "lock state", state->path);
-        result = check ? state_initialise(state, request, error) : 0;
+        if (check == EXPLICIT_DAMAGED)
+                result = renew(state, request, error);
+        else if (check == EXPLICIT_BLANK)
+                result = state_initialise(state, request, error);
         (void)flock_retried(state->fd, LOCK_UN); /* an own lock of a local filesystem; the descriptor stays open */
         return result;
 }

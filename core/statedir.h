@@ -6,8 +6,8 @@
  * `--state DIR` names one. Choosing is serialised between processes by a lock on the base directory (of an explicit one: on
  * itself), so that two that start at once can neither make the same state twice nor mistake a look at a lock for its use.
  *
- * A state that cannot be read is skipped with a warning in the log (core/log.h) and stays as it is; nothing is ever
- * deleted. States on network filesystems are refused: neither LMDB's memory map nor the locks can be relied on there.
+ * A state that cannot be read is skipped with a warning in the log (core/log.h) and stays as it is; one that was named
+ * and is damaged is set aside, with a warning, and begun anew. Nothing is ever deleted. States on network filesystems are refused: neither LMDB's memory map nor the locks can be relied on there.
  *
  * Everything but the accessors does disk I/O and may block; statedir_open may also wait for another process that is
  * choosing. ref and unref may be used in any thread; everything else on one state by one thread at a time. No lock is taken
@@ -37,12 +37,13 @@ struct statedir_request {
  * In a base directory (created with its parents, mode 0700): of the states of that source the one that shares most targets,
  * the latest used where several do; where none shares one and none is in use, the latest used; else a new one, whose
  * targets are numbered 1, 2, … in the order of the request. Without a source at least one target must be shared. An
- * explicit state is created (one level) where it is absent, taken where it is empty (lost+found does not count), and must
- * else be of that source. An existing state keeps its record of targets until statedir_set_identity.
+ * explicit state is created (one level) where it is absent, taken where it is empty (lost+found does not count), begun anew
+ * where its identity is lost or damaged and all that is there has names of cvv's own (set aside as by statedir_set_aside),
+ * and must else be of that source. An existing state keeps its record of targets until statedir_set_identity.
  *
  * 0, or a negative errno with `error` (may be NULL) filled and nothing changed but directories that were created:
  * -EBUSY: a state of that source that shares a target, or the explicit one, is in use; the message names the pid.
- * -EINVAL: the explicit state belongs to another source, or is neither empty nor a state, or is damaged; a network
+ * -EINVAL: the explicit state belongs to another source, or is neither empty nor a state; a network
  * filesystem; an identity with control characters. -EPROTONOSUPPORT: the explicit state, or one that shares a target, was
  * made by a newer version. Others as the filesystem gives them. */
 int statedir_open(const struct statedir_request *request, struct error *error, struct statedir **ret_state)

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <pwd.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,18 +133,83 @@ static bool is_leftover_of_creation(const char *name)
                strncmp(name, STATEHOME_IDENTITY_FILE ".tmp.", strlen(STATEHOME_IDENTITY_FILE ".tmp.")) == 0;
 }
 
-int statehome_is_blank(int directory_fd)
+/* Calls `look` for each entry until one gives other than 1, which is returned; 1 where none does. */
+static int each_entry(int directory_fd, int (*look)(int directory_fd, const char *name, void *context), void *context)
 {
         cleanup(dir_close) DIR *directory = NULL;
         cleanup(fd_close) int fd = openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         const struct dirent *entry;
+        int result = 1;
 
         directory = fd >= 0 ? fdopendir(fd) : NULL;
         if (!directory)
                 return -errno;
         (void)fd_steal(&fd); /* the stream owns it now */
-        for (errno = 0; (entry = readdir(directory)); errno = 0)
-                if (!is_leftover_of_creation(entry->d_name))
-                        return 0;
-        return errno ? -errno : 1;
+        for (errno = 0; result == 1 && (entry = readdir(directory)); errno = 0)
+                result = look(directory_fd, entry->d_name, context);
+        return result == 1 && errno ? -errno : result;
+}
+
+static int look_for_blank(int directory_fd, const char *name, void *context)
+{
+        (void)directory_fd;
+        (void)context;
+        return is_leftover_of_creation(name);
+}
+
+int statehome_is_blank(int directory_fd)
+{
+        return each_entry(directory_fd, look_for_blank, NULL);
+}
+
+/* What a look at the entries has found. */
+struct likeness {
+        bool is_ours;     /* a file that only cvv makes, beside LMDB's */
+        bool is_database; /* LMDB's file, and sound as far as its first page tells */
+};
+
+static bool is_sound_database(int directory_fd)
+{
+        enum { PAGE_HEADER_BYTES = 16 };
+        static const uint32_t magic = 0xBEEFC0DE; /* in the order of this machine, as LMDB has it */
+        uint32_t found;
+        cleanup(fd_close) int fd = openat(directory_fd, "data.mdb", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+        return fd >= 0 && pread(fd, &found, sizeof(found), PAGE_HEADER_BYTES) == sizeof(found) && found == magic;
+}
+
+static bool is_one_of(const char *name, const char *const *names, size_t count)
+{
+        for (size_t i = 0; i < count; i++)
+                if (strcmp(name, names[i]) == 0)
+                        return true;
+        return false;
+}
+
+static int look_for_state(int directory_fd, const char *name, void *context)
+{
+        static const char *const ours[] = {STATEHOME_IDENTITY_FILE, STATEHOME_LOCK_FILE, "owner.lock", "running"};
+        static const char *const database[] = {"data.mdb", "lock.mdb"};
+        static const char aside[] = "damaged-";
+        struct likeness *likeness = context;
+        bool is_aside = strncmp(name, aside, strlen(aside)) == 0;
+        bool is_ours = is_aside || is_one_of(name, ours, sizeof(ours) / sizeof(ours[0]));
+        struct stat status;
+
+        if (!is_ours && !is_one_of(name, database, sizeof(database) / sizeof(database[0])))
+                return is_leftover_of_creation(name) || strncmp(name, "running.tmp.", strlen("running.tmp.")) == 0;
+        if (fstatat(directory_fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
+                return -errno;
+        likeness->is_ours |= is_ours;
+        if (strcmp(name, "data.mdb") == 0)
+                likeness->is_database = is_sound_database(directory_fd);
+        return is_aside ? S_ISDIR(status.st_mode) : S_ISREG(status.st_mode);
+}
+
+int statehome_is_state_like(int directory_fd)
+{
+        struct likeness likeness = {0};
+        int result = each_entry(directory_fd, look_for_state, &likeness);
+
+        return result == 1 && likeness.is_database && !likeness.is_ours ? 0 : result;
 }

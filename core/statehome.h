@@ -28,4 +28,9 @@ int statehome_open(const char *path, unsigned int levels, struct error *error)
  * 0 when it holds more; a negative errno where it cannot be read. */
 int statehome_is_blank(int directory_fd) __attribute__((warn_unused_result));
 
+/* 1 when the directory, which is not blank, holds nothing but what a state consists of, damaged or not; 0 when it holds
+ * anything else, or a sound database of LMDB without a sign that it is cvv's: that may be another program's; a negative errno
+ * where it cannot be read. */
+int statehome_is_state_like(int directory_fd) __attribute__((warn_unused_result));
+
 #endif

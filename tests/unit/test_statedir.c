@@ -2,6 +2,8 @@
 #include "statedir_fixture.h"
 
 #include <fcntl.h>
+#include <glob.h>
+#include <lmdb.h>
 #include <sys/wait.h>
 
 static struct statedir *from_base(const char *source, const char *targets)
@@ -361,16 +363,108 @@ static void a_fresh_filesystem_counts_as_empty(void **state)
         statedir_unref(made);
 }
 
-static void an_explicit_state_that_is_damaged_or_newer_is_refused_and_unchanged(void **state)
+static void an_explicit_state_that_is_newer_is_refused_and_unchanged(void **state)
 {
         (void)state;
         assert_int_equal(mkdir(in_base("a"), 0755), 0);
         write_file(in_base("a/identity"), "version=2\nsource=card\n");
         assert_int_equal(fails(true, in_base("a"), "card", "t1", "newer version of cvv"), -EPROTONOSUPPORT);
-        write_file(in_base("a/identity"), "version=1\nsour");
-        assert_int_equal(fails(true, in_base("a"), "card", "t1", "damaged"), -EINVAL);
-        assert_content(in_base("a/identity"), "version=1\nsour");
+        assert_content(in_base("a/identity"), "version=2\nsource=card\n");
         assert_int_equal(access(in_base("a/lock"), F_OK), -1);
+}
+
+/* The file `name` in the one directory damaged-… of base/a. */
+static const char *aside(const char *name)
+{
+        static char path[512];
+        glob_t found;
+
+        (void)snprintf(path, sizeof(path), "%s/damaged-*/%s", in_base("a"), name);
+        assert_int_equal(glob(path, 0, NULL, &found), 0);
+        assert_int_equal(found.gl_pathc, 1);
+        (void)snprintf(path, sizeof(path), "%s", found.gl_pathv[0]);
+        globfree(&found);
+        return path;
+}
+
+static void an_explicit_state_with_a_damaged_identity_is_set_aside_and_begun_anew(void **state)
+{
+        (void)state;
+        statedir_unref(open_state(true, in_base("a"), "card", "t1"));
+        write_file(in_base("a/identity"), "version=1\nsour");
+        write_file(in_base("a/data.mdb"), "data");
+        write_file(in_base("a/running"), "");
+        struct statedir *fresh = open_state(true, in_base("a"), "card", "t2");
+        assert_true(statedir_is_new(fresh));
+        assert_string_equal(statedir_identity(fresh)->targets[0].identity, "t2");
+        assert_content(aside("identity"), "version=1\nsour");
+        assert_content(aside("data.mdb"), "data");
+        assert_int_equal(access(in_base("a/data.mdb"), F_OK), -1);
+        statedir_unref(fresh);
+        fresh = open_state(true, in_base("a"), "card", "t2"); /* beside damaged-… */
+        assert_false(statedir_is_new(fresh));
+        statedir_unref(fresh);
+}
+
+static void garbage_in_the_files_of_an_explicit_state_is_set_aside(void **state)
+{
+        (void)state;
+        assert_int_equal(mkdir(in_base("a"), 0755), 0);
+        write_file(in_base("a/data.mdb"), "garbage");
+        struct statedir *fresh = open_state(true, in_base("a"), "card", "t1");
+        assert_true(statedir_is_new(fresh));
+        assert_content(aside("data.mdb"), "garbage");
+        statedir_unref(fresh);
+        assert_int_equal(unlink(in_base("a/identity")), 0); /* only what was set aside is left: nothing to set aside */
+        fresh = open_state(true, in_base("a"), "card", "t1");
+        assert_true(statedir_is_new(fresh));
+        assert_content(aside("data.mdb"), "garbage");
+        statedir_unref(fresh);
+}
+
+static void a_damaged_state_beside_files_of_others_is_refused_and_unchanged(void **state)
+{
+        (void)state;
+        assert_int_equal(mkdir(in_base("a"), 0755), 0);
+        write_file(in_base("a/identity"), "mine");
+        write_file(in_base("a/data.mdb"), "mine");
+        write_file(in_base("a/letter"), "mine");
+        assert_int_equal(fails(true, in_base("a"), "card", "t1", "neither empty nor a state"), -EINVAL);
+        assert_int_equal(unlink(in_base("a/letter")), 0);
+        assert_int_equal(mkdir(in_base("a/running"), 0755), 0); /* a name of cvv's own, and no file */
+        assert_int_equal(fails(true, in_base("a"), "card", "t1", "neither empty nor a state"), -EINVAL);
+        assert_content(in_base("a/identity"), "mine");
+        assert_content(in_base("a/data.mdb"), "mine");
+        assert_int_equal(access(in_base("a/lock"), F_OK), -1);
+}
+
+static void a_sound_database_without_a_sign_of_cvv_is_refused_and_unchanged(void **state)
+{
+        MDB_env *env;
+
+        (void)state;
+        assert_int_equal(mkdir(in_base("a"), 0755), 0);
+        assert_int_equal(mdb_env_create(&env), 0);
+        assert_int_equal(mdb_env_open(env, in_base("a"), 0, 0600), 0);
+        mdb_env_close(env);
+        assert_int_equal(fails(true, in_base("a"), "card", "t1", "neither empty nor a state"), -EINVAL);
+        assert_int_equal(access(in_base("a/data.mdb"), F_OK), 0);
+        assert_int_equal(access(in_base("a/lock"), F_OK), -1);
+        write_file(in_base("a/owner.lock"), "");
+        statedir_unref(open_state(true, in_base("a"), "card", "t1"));
+        assert_int_equal(access(aside("data.mdb"), F_OK), 0);
+}
+
+static void a_damaged_state_in_use_is_refused_and_unchanged(void **state)
+{
+        (void)state;
+        struct holder holder = hold(true, in_base("a"), "card", "t1");
+        write_file(in_base("a/identity"), "garbage");
+        write_file(in_base("a/data.mdb"), "data");
+        assert_int_equal(fails(true, in_base("a"), "card", "t1", "in use by process"), -EBUSY);
+        assert_content(in_base("a/identity"), "garbage");
+        assert_content(in_base("a/data.mdb"), "data");
+        release(&holder);
 }
 
 static void identities_that_could_break_the_file_are_refused_before_anything_is_made(void **state)
@@ -404,7 +498,12 @@ int main(void)
             TEST(an_explicit_state_in_use_is_refused_with_its_pid),
             TEST(a_directory_of_something_else_is_refused_and_unchanged),
             TEST(a_fresh_filesystem_counts_as_empty),
-            TEST(an_explicit_state_that_is_damaged_or_newer_is_refused_and_unchanged),
+            TEST(an_explicit_state_that_is_newer_is_refused_and_unchanged),
+            TEST(an_explicit_state_with_a_damaged_identity_is_set_aside_and_begun_anew),
+            TEST(garbage_in_the_files_of_an_explicit_state_is_set_aside),
+            TEST(a_damaged_state_beside_files_of_others_is_refused_and_unchanged),
+            TEST(a_sound_database_without_a_sign_of_cvv_is_refused_and_unchanged),
+            TEST(a_damaged_state_in_use_is_refused_and_unchanged),
             TEST(identities_that_could_break_the_file_are_refused_before_anything_is_made),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
