@@ -26,15 +26,40 @@ struct view {
         atomic_uint_least64_t queue_sequence;
 };
 
+/* The end of the ids that were reserved; 0: none ever were. */
+static int get_reserved(const struct context *context, uint64_t *ret_end)
+{
+        struct record_key key = record_key_meta(VIEW_IDS_NAME);
+        uint8_t buffer[RECORD_VALUE_BYTES];
+        struct meta_record ids;
+        size_t size;
+        int result = statedb_get(context->db, key.bytes, key.size, buffer, sizeof(buffer), &size);
+
+        if (result == 0)
+                result = record_decode_meta(buffer, size, &ids);
+        if (result < 0 && result != -ENOENT)
+                return result;
+        *ret_end = result == 0 ? ids.next_id : 0;
+        return 0;
+}
+
 int view_new(struct context *context, uint64_t first_free_id, struct view **ret_view)
 {
-        struct view *view = calloc(1, sizeof(*view));
+        struct view *view;
+        uint64_t reserved;
+        int result = get_reserved(context, &reserved);
 
+        if (result < 0)
+                return result;
+        view = calloc(1, sizeof(*view));
         if (!view)
                 return -ENOMEM;
         view->context = context;
         mutex_init(&view->lock);
-        view->next_id = view->reserved_id = first_free_id > VIEW_ROOT ? first_free_id : VIEW_ROOT + 1;
+        view->next_id = first_free_id > VIEW_ROOT ? first_free_id : VIEW_ROOT + 1;
+        if (reserved > view->next_id)
+                view->next_id = reserved;
+        view->reserved_id = view->next_id;
         *ret_view = view;
         return 0;
 }
@@ -819,18 +844,12 @@ int view_apply_marks(struct view *view, uint64_t id, uint64_t generation, struct
 
 static int reserve_ids(struct view *view, uint64_t end)
 {
-        struct record_key key = record_key_meta(VIEW_META_NAME);
+        struct record_key key = record_key_meta(VIEW_IDS_NAME);
+        struct meta_record ids = { .next_id = end };
         uint8_t buffer[RECORD_VALUE_BYTES];
-        struct meta_record meta;
         size_t size;
-        int result = get(view, &key, buffer, &size);
+        int result = record_encode_meta(&ids, buffer, sizeof(buffer), &size);
 
-        if (result == 0)
-                result = record_decode_meta(buffer, size, &meta);
-        if (result < 0)
-                return result;
-        meta.next_id = end;
-        result = record_encode_meta(&meta, buffer, sizeof(buffer), &size);
         return result < 0 ? result : statedb_put(view->context->db, key.bytes, key.size, buffer, size);
 }
 

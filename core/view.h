@@ -54,11 +54,15 @@ enum {
         VIEW_NAME_WHITEOUT = 1 << 3, /* deleted through the mount */
 };
 
-/* The meta record of the state (struct meta_record), written by setup.c and, for next_id, here. */
+/* The meta record of the state (struct meta_record), written by setup.c. */
 #define VIEW_META_NAME "state"
+/* Another of that type, in which only next_id is used: what of the ids is reserved. It has no other writer, so that neither can undo what
+ * the other wrote. */
+#define VIEW_IDS_NAME "ids"
 
 struct view;
 
+/* No id below `first_free_id`, nor one that this state ever reserved, is given out. Reads the state; its errors. */
 int view_new(struct context *context, uint64_t first_free_id, struct view **ret_view);
 void view_free(struct view *view);
 struct context *view_context(const struct view *view);

@@ -2,6 +2,8 @@
 
 #include "engine_fixture.h"
 
+#include "core/setup.h"
+
 #include <sys/sysmacros.h>
 
 enum { MIB = 1 << 20 };
@@ -22,6 +24,19 @@ static void ids_are_never_given_twice_also_not_over_mounts(void **state)
                 }
                 engine_remount(engine);
         }
+}
+
+static void writer_of_the_meta_record_does_not_take_reserved_ids_back(void **state)
+{
+        struct engine *engine = *state;
+        struct meta_record meta;
+        uint64_t last;
+
+        assert_int_equal(setup_get_meta(engine->context.db, &meta), 0);
+        last = view_new_id(engine->view); /* reserves; the writer has read before that */
+        assert_int_equal(setup_put_meta(engine->context.db, &meta), 0);
+        engine_remount(engine);
+        assert_true(view_new_id(engine->view) > last);
 }
 
 static void name_is_taken_once_and_hidden_where_it_is_excluded_or_deleted(void **state)
@@ -614,6 +629,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 ENGINE_CASE(ids_are_never_given_twice_also_not_over_mounts),
+                ENGINE_CASE(writer_of_the_meta_record_does_not_take_reserved_ids_back),
                 ENGINE_CASE(name_is_taken_once_and_hidden_where_it_is_excluded_or_deleted),
                 ENGINE_CASE(names_that_no_record_can_hold_are_refused),
                 ENGINE_CASE(paths_lead_to_a_node_and_back),
