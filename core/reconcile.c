@@ -553,13 +553,88 @@ static void check_directory(struct target *target, uint64_t id, const struct nod
                 touched_add(target, id);
 }
 
+struct judging {
+        struct reconcile *reconcile;
+        struct target *target;
+        uint64_t directory;
+        const char *path; /* of the directory */
+        enum existing existing;
+        uint64_t granularity_ns;
+};
+
+static int get_records(const struct judging *judging, const char *name, struct name_record *ret_name, struct node_record *ret_node)
+{
+        int result = view_name(judging->reconcile->view, judging->directory, name, ret_name);
+
+        return result < 0 ? result : view_node(judging->reconcile->view, ret_name->id, ret_node);
+}
+
+/* A verdict that takes back what is recorded. */
+static bool takes_back(enum reconcile_verdict verdict, const struct name_record *name, uint64_t bit)
+{
+        return verdict == RECONCILE_LOST || verdict == RECONCILE_REPLACE ||
+               (verdict == RECONCILE_CONFLICT && !(name->conflict & bit));
+}
+
+static bool same_state(const struct name_record *name, const struct node_record *node, const struct name_record *other_name,
+                       const struct node_record *other, uint64_t bit)
+{
+        return name->id == other_name->id && node->generation == other->generation &&
+               !(((name->published ^ other_name->published) | (name->conflict ^ other_name->conflict) |
+                  (node->complete ^ other->complete)) & bit);
+}
+
+/* The object was looked at before the records were read, and may have been published in between: it is looked at again, and judged by
+ * records that were the same before and after. False: they are being changed, by somebody who knows better. */
+static bool judge_again(const struct judging *judging, const char *name, struct name_record *name_record, struct node_record *node,
+                        enum reconcile_verdict *verdict)
+{
+        unsigned slot = judging->target->slot;
+        cleanup(pointer_free) char *path = NULL;
+        struct name_record name_after;
+        struct node_record node_after;
+        struct statx stat;
+        int result;
+
+        if (asprintf(&path, "%s%s%s", judging->path, *judging->path ? "/" : "", name) < 0)
+                return false;
+        result = root_call_stat(&judging->target->root, path, &stat);
+        if (result < 0 && result != -ENOENT && result != -ENOTDIR)
+                return false;
+        if (get_records(judging, name, &name_after, &node_after) < 0 ||
+            !same_state(name_record, node, &name_after, &node_after, 1ull << slot))
+                return false;
+        *verdict = reconcile_judge(&node_after, &name_after, slot, result == 0 ? &stat : NULL, judging->existing,
+                                   judging->granularity_ns);
+        return true;
+}
+
+static void judge_entry(const struct judging *judging, const char *name, const struct statx *stat)
+{
+        struct reconcile *reconcile = judging->reconcile;
+        unsigned slot = judging->target->slot;
+        enum reconcile_verdict verdict;
+        struct name_record name_record;
+        struct node_record node;
+
+        if (get_records(judging, name, &name_record, &node) < 0)
+                return;
+        if (reconcile->context->unclean && stat && S_ISDIR(node.mode))
+                check_directory(judging->target, name_record.id, &node, &name_record, stat, judging->granularity_ns);
+        verdict = reconcile_judge(&node, &name_record, slot, stat, judging->existing, judging->granularity_ns);
+        if (takes_back(verdict, &name_record, 1ull << slot) && !judge_again(judging, name, &name_record, &node, &verdict))
+                return;
+        (void)reconcile_apply(reconcile->view, judging->directory, name, slot, verdict); /* a damaged record is met again */
+}
+
 /* Judges what one target has under the names of a batch. */
 static void judge_batch(struct reconcile *reconcile, struct target *target, uint64_t directory, const char *path,
                         const struct listing *batch)
 {
         struct context *context = reconcile->context;
-        enum existing existing = options_existing(context->options);
-        uint64_t granularity_ns = reconcile_granularity_ns(context, target);
+        struct judging judging = { .reconcile = reconcile, .target = target, .directory = directory, .path = path,
+                                   .existing = options_existing(context->options),
+                                   .granularity_ns = reconcile_granularity_ns(context, target) };
         cleanup(listing_deinit) struct listing there = { 0 };
         char *names[LISTING_BATCH];
         int result;
@@ -571,19 +646,9 @@ static void judge_batch(struct reconcile *reconcile, struct target *target, uint
                 return; /* it cannot be asked now: what it has is found out when something is brought there */
         for (size_t i = 0; i < batch->count; i++) {
                 const struct listing_entry *entry = result == 0 ? &there.entries[i] : NULL;
-                const struct statx *stat = entry && entry->error == 0 ? &entry->stat : NULL;
-                struct name_record name;
-                struct node_record node;
 
-                if (entry && entry->error != 0 && entry->error != -ENOENT)
-                        continue;
-                if (view_name(reconcile->view, directory, names[i], &name) < 0 ||
-                    view_node(reconcile->view, name.id, &node) < 0)
-                        continue;
-                if (context->unclean && stat && S_ISDIR(node.mode))
-                        check_directory(target, name.id, &node, &name, stat, granularity_ns);
-                (void)reconcile_apply(reconcile->view, directory, names[i], target->slot,
-                                      reconcile_judge(&node, &name, target->slot, stat, existing, granularity_ns));
+                if (!entry || entry->error == 0 || entry->error == -ENOENT)
+                        judge_entry(&judging, names[i], entry && entry->error == 0 ? &entry->stat : NULL);
         }
 }
 

@@ -616,6 +616,51 @@ static void names_that_two_threads_meet_first_are_found_by_both(void **state)
         assert_int_equal(engine_progress(engine).files[CATEGORY_PENDING], RACE_NAMES / 2);
 }
 
+struct rescan {
+        struct engine *engine;
+        atomic_bool stop;
+        int failures;
+};
+
+static void *scan_all_the_time(void *argument)
+{
+        struct rescan *rescan = argument;
+
+        while (!atomic_load(&rescan->stop))
+                rescan->failures += reconcile_directory(rescan->engine->reconcile, VIEW_ROOT) != 0;
+        return NULL;
+}
+
+static void what_is_published_during_a_scan_is_not_taken_back(void **state)
+{
+        struct engine *engine = *state;
+        struct rescan rescan = { .engine = engine };
+        pthread_t thread;
+        char name[32];
+
+        for (int i = 0; i < RACE_NAMES; i++) {
+                (void)snprintf(name, sizeof(name), "f%04d", i);
+                engine_put_file(engine->source_dir, name, 1, 'a', 0);
+        }
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        assert_int_equal(thread_start(&thread, "scan", scan_all_the_time, &rescan), 0);
+        for (int i = 0; i < RACE_NAMES; i++) {
+                (void)snprintf(name, sizeof(name), "f%04d", i);
+                engine_put_file(engine->sandbox->dir, "new", 1, 'a', 0);
+                assert_int_equal(renameat(engine->sandbox->dir, "new", engine->target_dirs[0], name), 0);
+                engine_publish(engine, VIEW_ROOT, name, 1);
+        }
+        atomic_store(&rescan.stop, true);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(rescan.failures, 0);
+        for (int i = 0; i < RACE_NAMES; i++) {
+                (void)snprintf(name, sizeof(name), "f%04d", i);
+                assert_int_equal(engine_name(engine, VIEW_ROOT, name).published & 1, 1);
+                assert_int_equal(engine_node(engine, engine_name(engine, VIEW_ROOT, name).id).complete & 1, 1);
+        }
+        engine_assert_totals(engine);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -642,6 +687,7 @@ int main(void)
                 ENGINE_CASE(name_of_an_offline_target_is_not_forgotten),
                 ENGINE_CASE(source_that_gets_a_targets_name_takes_it_over),
                 ENGINE_CASE(names_that_two_threads_meet_first_are_found_by_both),
+                ENGINE_CASE(what_is_published_during_a_scan_is_not_taken_back),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
