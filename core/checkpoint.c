@@ -10,6 +10,7 @@
 #include "core/directories.h"
 #include "core/io.h"
 #include "core/log.h"
+#include "core/marks.h"
 #include "core/publish.h"
 #include "core/steps.h"
 #include "core/touched.h"
@@ -78,17 +79,15 @@ static int sync_list(struct target *target, const struct unsynced_list *list)
 
 /* --- one checkpoint --- */
 
-static void lose(struct target *target, const struct unsynced_list *list)
+/* Nothing that waits for its final name stays reserved for it, whatever became of it. */
+static void release_publishing(struct target *target, const struct unsynced_list *list)
 {
         for (size_t i = 0; i < list->count; i++) {
-                const struct unsynced *item = &list->items[i];
+                struct file *file = list->items[i].file;
 
-                (void)file_mark_lacking(item->file, target->slot, item->chunk, item->generation); /* nothing was recorded yet */
-                if (item->chunk == TARGET_WHOLE) {
-                        mutex_lock(&item->file->lock);
-                        item->file->parts[target->slot].publishing = false;
-                        mutex_unlock(&item->file->lock);
-                }
+                mutex_lock(&file->lock);
+                file->parts[target->slot].publishing = false;
+                mutex_unlock(&file->lock);
         }
 }
 
@@ -96,7 +95,8 @@ static void mark(struct target *target, struct unsynced_list *list, bool *comple
 {
         for (size_t i = 0; i < list->count; i++) {
                 const struct unsynced *item = &list->items[i];
-                int result = file_mark_present(item->file, target->slot, item->chunk, item->generation, &complete[i]);
+                int result = marks_present(item->file, target->slot, item->chunk, item->generation, item->epoch,
+                                           &complete[i]);
 
                 if (result < 0)
                         log_error("target %u: a mark could not be recorded: %s", target->n, strerror(-result));
@@ -114,13 +114,6 @@ static void publish(struct checkpointer *checkpointer, const struct unsynced_lis
                 if (complete[i])
                         publish_add(batch, list->items[i].file);
         publish_end(batch);
-        for (size_t i = 0; i < list->count; i++) {
-                if (list->items[i].chunk != TARGET_WHOLE)
-                        continue;
-                mutex_lock(&list->items[i].file->lock);
-                list->items[i].file->parts[target->slot].publishing = false;
-                mutex_unlock(&list->items[i].file->lock);
-        }
 }
 
 static void log_checkpoint(struct checkpointer *checkpointer, const struct unsynced_list *list)
@@ -147,7 +140,9 @@ static void run_checkpoint(struct checkpointer *checkpointer, struct unsynced_li
                         (void)target_report(target, result, "sync", NULL); /* what follows holds for every failure */
         }
         if (result < 0) {
-                lose(target, list);
+                /* The pages that failed may be those of a write that came after the list was taken, and the kernel tells once. */
+                marks_lose_unsynced(list->items[0].file->files, target->slot);
+                context->work_found(context->callback_context);
                 return;
         }
         mark(target, list, complete);
@@ -208,6 +203,7 @@ static void round_locked(struct checkpointer *checkpointer)
 
         if (target->syncing.count > 0) /* only this thread touches it while syncing_since_ns is set */
                 run_checkpoint(checkpointer, &target->syncing);
+        release_publishing(target, &target->syncing);
         target_refresh_space(target);
         drop_list(&target->syncing);
 

@@ -11,8 +11,14 @@
 #include "core/fileread.h"
 #include "core/io.h"
 #include "core/log.h"
+#include "core/marks.h"
 #include "core/metadata_rules.h"
 #include "core/part.h"
+
+enum {
+        PATIENCE_MS = 250, /* a write to a target that takes longer is not waited for by a reader */
+        OFFERS_MAX = 64,   /* other movers may take the room that was waited for */
+};
 
 static struct context *context_of(const struct file *file)
 {
@@ -71,13 +77,16 @@ static void all_written(struct file *file, struct target *target)
                 part_fail(file, target, result, "set metadata");
 }
 
-static void add_unsynced(struct file *file, struct target *target, uint64_t chunk, uint64_t generation, uint64_t bytes)
+static void add_unsynced(struct file *file, struct target *target, uint64_t chunk, uint64_t generation, uint64_t epoch,
+                         uint64_t bytes)
 {
-        if (target_add_unsynced(target, file_ref(file), chunk, generation, bytes))
+        struct unsynced item = { .file = file_ref(file), .chunk = chunk, .generation = generation, .epoch = epoch };
+
+        if (target_add_unsynced(target, &item, bytes))
                 return;
         file_unref(file);
         if (chunk != TARGET_WHOLE)
-                (void)file_mark_lacking(file, target->slot, chunk, generation); /* nothing was recorded yet that could stay */
+                (void)marks_lacking(file, target->slot, chunk, generation); /* nothing was recorded yet that could stay */
 }
 
 static void run_last(struct target_job *base, struct target *target, bool discard)
@@ -90,7 +99,7 @@ static void run_last(struct target_job *base, struct target *target, bool discar
         if (file_slot_done(move, target->slot, !discard, &complete)) {
                 if (complete)
                         all_written(file, target);
-                add_unsynced(file, target, move->chunk, move->generation, move->length);
+                add_unsynced(file, target, move->chunk, move->generation, move->epoch, move->length);
         } else if (!discard) {
                 struct context *context = context_of(file);
 
@@ -169,23 +178,61 @@ static void wait_for_room(struct reading *reading)
         }
 }
 
+/* Waits for room on a target that goes on writing where none of those that took the extent (`taken`) does. For if all were left out, now
+ * or when the rest of the chunk comes, it would be read from its origin again: so here even a move waits that a reader waits for.
+ * False: there is none to wait for. */
+static bool wait_for_keeper(struct reading *reading, uint64_t aims, uint64_t taken)
+{
+        struct context *context = reading->context;
+
+        for (;;) {
+                uint64_t serial = context_room_serial(context);
+                bool moving = false, room = false;
+
+                for (CONTEXT_EACH_TARGET(context, aims, target)) {
+                        if (!target_is_moving(target, PATIENCE_MS))
+                                continue;
+                        if (taken >> target->slot & 1)
+                                return false;
+                        moving = true;
+                        room = room || target_level(target) != TARGET_QUEUE_FULL;
+                }
+                if (!moving || room || atomic_load(&context->stopping))
+                        return room;
+                context_room_wait_until(context, serial, clock_now_ns() + PATIENCE_MS * 1000000ull);
+        }
+}
+
+/* Offers an extent to the targets of `aims`; returns the slots that took it. */
+static uint64_t offer_extent(struct reading *reading, uint64_t aims, struct block *block, const uint8_t *data, uint64_t offset,
+                             uint64_t length)
+{
+        uint64_t taken = 0;
+
+        for (CONTEXT_EACH_TARGET(reading->context, aims, target)) {
+                struct block_job *job = job_new(reading->move, run_block, block, data, offset, length);
+
+                if (job && target_enqueue(target, &job->base, false))
+                        taken |= 1ull << target->slot;
+                else if (job)
+                        job_drop(job);
+        }
+        return taken;
+}
+
 static void queue_extent(struct reading *reading, struct block *block, const uint8_t *data, uint64_t offset, uint64_t length)
 {
         struct move *move = reading->move;
-        uint64_t aims = reading->aims & ~atomic_load(&move->dropped);
+        uint64_t aims = reading->aims & ~atomic_load(&move->dropped), taken;
 
         if (aims != 0 && !is_hurried(move))
                 wait_for_room(reading);
-        for (CONTEXT_EACH_TARGET(reading->context, aims, target)) {
-                struct block_job *job = job_new(move, run_block, block, data, offset, length);
-
-                if (job && target_enqueue(target, &job->base, false)) {
-                        reading->queued |= 1ull << target->slot;
-                        continue;
-                }
+        taken = offer_extent(reading, aims, block, data, offset, length);
+        for (unsigned i = 0; taken != aims && i < OFFERS_MAX && wait_for_keeper(reading, aims, taken); i++)
+                taken |= offer_extent(reading, aims & ~taken, block, data, offset, length);
+        reading->queued |= taken;
+        for (CONTEXT_EACH_TARGET(reading->context, aims & ~taken, target)) {
                 drop_slot(move, target->slot);
-                if (job)
-                        job_drop(job);
                 if (target_takes_writes(target))
                         reading->context->fell_behind(reading->context->callback_context, target);
         }
@@ -404,31 +451,29 @@ static bool version_holds(struct move *move, int fd)
         return move->generation == file->generation && same_version(file, &stat);
 }
 
-/* The first mover that has the source's file open takes its metadata along. */
+/* Captures what the source says of the object that `fd` has open, where nobody did yet. The first mover that has a file open does it. */
 static int capture(struct file *file, int fd, uint64_t generation)
 {
-        cleanup(pointer_free) struct metadata *metadata = NULL;
-        bool known;
+        cleanup(file_facts_release) struct file_facts *facts = file_facts_get(file, generation);
+        ssize_t size = 0;
         int result;
 
-        mutex_lock(&file->lock);
-        known = file->metadata != NULL;
-        mutex_unlock(&file->lock);
-        if (known)
+        if (facts)
                 return 0;
-        metadata = calloc(1, sizeof(*metadata));
-        if (!metadata)
+        facts = calloc(1, sizeof(*facts));
+        if (!facts)
                 return -ENOMEM;
-        result = metadata_capture(fd, metadata);
-        if (result < 0)
-                return result;
-        mutex_lock(&file->lock);
-        if (!file->metadata && file->generation == generation)
-                file->metadata = pointer_steal(&metadata);
-        mutex_unlock(&file->lock);
-        if (metadata)
-                metadata_deinit(metadata);
-        return 0;
+        atomic_init(&facts->references, 1);
+        result = metadata_capture(fd, &facts->metadata);
+        if (result == 0 && S_ISLNK(facts->metadata.stat.stx_mode)) {
+                facts->link_text = calloc(1, PATH_MAX);
+                size = facts->link_text ? readlinkat(fd, "", facts->link_text, PATH_MAX - 1) : -1;
+                if (size < 0)
+                        result = facts->link_text ? -errno : -ENOMEM;
+        }
+        if (result == 0)
+                file_facts_set(file, generation, pointer_steal(&facts));
+        return result;
 }
 
 static int open_origin(struct reading *reading)
@@ -498,7 +543,7 @@ static void blame_origin(struct reading *reading, int error)
                 return;
         target = reading->context->targets[move->origin];
         (void)target_report(target, error, "read", NULL); /* either way the chunk is taken from elsewhere */
-        (void)file_mark_lacking(move->file, (unsigned)move->origin, move->chunk, move->generation); /* as in fileread.c */
+        (void)marks_lacking(move->file, (unsigned)move->origin, move->chunk, move->generation); /* as in fileread.c */
 }
 
 int chunkmove_run(struct move *move)
@@ -566,12 +611,18 @@ static void run_whole(struct target_job *base, struct target *target, bool disca
 {
         struct whole_job *job = (struct whole_job *)base;
         struct file *file = job->file;
-        int result = discard ? PART_NOT_WANTED : part_make_whole(file, target, job->generation);
+        uint64_t epoch;
+        int result;
+
+        mutex_lock(&file->lock);
+        epoch = file->epoch;
+        mutex_unlock(&file->lock);
+        result = discard ? PART_NOT_WANTED : part_make_whole(file, target, job->generation);
 
         if (result < 0)
                 part_fail(file, target, result, "create");
         if (!discard && result >= 0) /* also where it is there already: a further name may be lacking */
-                add_unsynced(file, target, TARGET_WHOLE, job->generation, 0);
+                add_unsynced(file, target, TARGET_WHOLE, job->generation, epoch, 0);
         if (discard || result < 0) {
                 mutex_lock(&file->lock);
                 file->parts[target->slot].publishing = false;
@@ -584,8 +635,9 @@ static void run_whole(struct target_job *base, struct target *target, bool disca
 static int capture_node(struct file *file, uint64_t generation)
 {
         struct context *context = context_of(file);
-        cleanup(pointer_free) char *path = NULL, *text = NULL;
+        cleanup(pointer_free) char *path = NULL;
         cleanup(fd_close) int fd = -1;
+        cleanup(file_facts_release) struct file_facts *facts = NULL;
         int result = view_source_path(files_view(file->files), file->id, &path);
 
         if (result < 0)
@@ -596,23 +648,15 @@ static int capture_node(struct file *file, uint64_t generation)
                                  : io_open_beneath(context->source->fd, path, O_PATH | O_NOFOLLOW, 0);
         if (fd < 0)
                 return fd == -ENOENT ? -ESTALE : fd;
-        if (S_ISLNK(file->mode)) {
-                ssize_t size;
-
-                text = calloc(1, PATH_MAX);
-                size = text ? readlinkat(fd, "", text, PATH_MAX - 1) : -1;
-                if (size < 0)
-                        return text ? -errno : -ENOMEM;
-        }
         result = capture(file, fd, generation);
-        mutex_lock(&file->lock);
-        if (result == 0 && text && !file->link_text && file->generation == generation)
-                file->link_text = pointer_steal(&text);
-        if (result == 0 && file->metadata &&
-            (file->metadata->stat.stx_size != file->size && S_ISREG(file->mode)))
-                result = -ESTALE;
-        mutex_unlock(&file->lock);
-        return result;
+        facts = result == 0 ? file_facts_get(file, generation) : NULL;
+        if (result < 0 || !facts)
+                return result < 0 ? result : -ESTALE;
+        MUTEX_SCOPE(&file->lock);
+        if ((facts->metadata.stat.stx_mode & S_IFMT) != (file->mode & S_IFMT) ||
+            (S_ISREG(file->mode) && facts->metadata.stat.stx_size != file->size))
+                return -ESTALE;
+        return 0;
 }
 
 int chunkmove_run_whole(struct file *file, uint64_t slots)

@@ -37,7 +37,7 @@ static int make_one(struct view *view, struct target *target, uint64_t id, const
         parent = io_open_parent(target->root.fd, path, &name);
         if (parent < 0)
                 return parent;
-        if (mkdirat(parent, name, (node->mode & 0777) | 0700) == 0) {
+        if (mkdirat(parent, name, 0700) == 0) {
                 touched_add(target, node->parent);
                 touched_add(target, id);
         } else if (errno != EEXIST) {

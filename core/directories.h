@@ -1,6 +1,6 @@
 /* Directories on the targets: made when something in them is brought (or they are queued themselves), finished at the end.
  *
- * A directory is made with the source's permissions at most, plus what its owner needs to fill it, and gets owner, times, attributes
+ * A directory is made for its owner alone (the group bits of the source's mode may be the mask of an ACL), and gets owner, times, attributes
  * and its true mode when nothing more is on its way: each name that is published in it moves its mtime (touched.h).
  */
 #ifndef CVV_CORE_DIRECTORIES_H

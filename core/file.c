@@ -210,12 +210,8 @@ static void unload(struct file *file)
                 digest_free(file->digest); /* else whoever feeds it finds that it is the file's no more, and frees it */
         file->digest = NULL;
         file->digest_busy = false;
-        if (file->metadata)
-                metadata_deinit(file->metadata);
-        free(file->metadata);
-        file->metadata = NULL;
-        free(file->link_text);
-        file->link_text = NULL;
+        file_facts_unref(file->facts);
+        file->facts = NULL;
 }
 
 static void destroy(struct file *file)
@@ -367,6 +363,7 @@ void file_reload(struct file *file)
         if (fds)
                 file->old_fds = fds;
         unload(file);
+        file->epoch++;
         for (unsigned slot = 0; slot < file->part_count; slot++) {
                 struct file_part *part = &file->parts[slot];
 
@@ -374,8 +371,7 @@ void file_reload(struct file *file)
                         file->old_fds[file->old_fd_count++] = part->fd; /* without memory it is lost, not closed under a reader */
                 part->fd = -1;
                 part->kind = PART_UNKNOWN;
-                part->metadata_set = part->publishing = false;
-                part->claims = 0;
+                part->metadata_set = part->publishing = part->dirty = false;
         }
         file->digest_lost = file->digest_known = false;
         if (result == 0)
@@ -384,10 +380,41 @@ void file_reload(struct file *file)
                 log_error("file %llu cannot be loaded again: %s", (unsigned long long)file->id, strerror(-result));
                 file->generation = UINT64_MAX; /* which no record has: nothing is marked by maps that are not loaded */
         }
-        for (const struct move *move = file->moves; move; move = move->next_in_file) /* those of another generation do not count any more */
-                for (unsigned slot = 0; move->generation == file->generation && slot < file->part_count; slot++)
-                        file->parts[slot].claims += move->slots >> slot & 1;
         mutex_unlock(&file->lock);
+}
+
+struct file_facts *file_facts_get(struct file *file, uint64_t generation)
+{
+        MUTEX_SCOPE(&file->lock);
+        if (!file->facts || file->generation != generation)
+                return NULL;
+        atomic_fetch_add(&file->facts->references, 1);
+        return file->facts;
+}
+
+void file_facts_unref(struct file_facts *facts)
+{
+        if (!facts || atomic_fetch_sub(&facts->references, 1) != 1)
+                return;
+        metadata_deinit(&facts->metadata);
+        free(facts->link_text);
+        free(facts);
+}
+
+void file_facts_release(struct file_facts **facts)
+{
+        file_facts_unref(*facts);
+}
+
+void file_facts_set(struct file *file, uint64_t generation, struct file_facts *facts)
+{
+        mutex_lock(&file->lock);
+        if (!file->facts && file->generation == generation) {
+                file->facts = facts;
+                facts = NULL;
+        }
+        mutex_unlock(&file->lock);
+        file_facts_unref(facts);
 }
 
 /* --- claims and moves --- */
@@ -474,12 +501,17 @@ int file_claim_locked(struct file *file, uint64_t chunk, uint64_t slots, bool de
         }
         if (lacking == 0 && !demand)
                 return FILE_CLAIM_NOTHING;
+        if (active && active->slots != 0 && !demand && file_holder_locked(file, chunk, 0) < 0) {
+                active->passed_by = true; /* a target will have it in a moment, and the others get it from there */
+                return FILE_CLAIM_BUSY;
+        }
         move = calloc(1, sizeof(*move) + blocks * sizeof(move->blocks[0]));
         if (!move)
                 return -ENOMEM;
         move->file = file;
         move->chunk = chunk;
         move->generation = file->generation;
+        move->epoch = file->epoch;
         move->offset = chunk * context->chunk_bytes;
         move->length = length;
         move->origin = file_holder_locked(file, chunk, 0);
@@ -489,9 +521,6 @@ int file_claim_locked(struct file *file, uint64_t chunk, uint64_t slots, bool de
         move->in_file = true;
         move->block_count = blocks;
         atomic_init(&move->references, 1);
-        for (unsigned slot = 0; slot < file->part_count; slot++)
-                if (lacking >> slot & 1)
-                        file->parts[slot].claims++;
         move->next_in_file = file->moves;
         file->moves = move;
         /* The table's lock stands beside this one: a reference that is there already can be doubled without looking the file up. */
@@ -500,6 +529,14 @@ int file_claim_locked(struct file *file, uint64_t chunk, uint64_t slots, bool de
         mutex_unlock(&file->files->lock);
         *ret_move = move;
         return 0;
+}
+
+bool file_is_claimed_locked(const struct file *file, unsigned slot)
+{
+        for (const struct move *move = file->moves; move; move = move->next_in_file)
+                if (move->generation == file->generation && (move->slots >> slot & 1))
+                        return true;
+        return false;
 }
 
 void move_ref(struct move *move)
@@ -552,6 +589,7 @@ struct file_read *file_move_read_done(struct move *move, bool intact, const stru
 
         mutex_lock(&file->lock);
         passed_by = move->passed_by;
+        move->passed_by = false;
         move->reading = false;
         move->intact = intact;
         if (intact && move->generation == file->generation && move->chunk < file->chunk_count) {
@@ -574,13 +612,13 @@ bool file_slot_done(struct move *move, unsigned slot, bool good, bool *ret_all_w
 {
         struct file *file = move->file;
         struct file_part *part = &file->parts[slot];
+        struct context *context = file->files->context;
         uint64_t bit = 1ull << slot;
-        bool written = false;
+        bool written = false, passed_by;
 
         mutex_lock(&file->lock);
         *ret_all_written = false;
-        if (move->generation == file->generation) {
-                part->claims--;
+        if (move->generation == file->generation && move->epoch == file->epoch) {
                 if (good && move->intact && !(atomic_load(&move->dropped) & bit) && part->kind != PART_BLOCKED &&
                     part->kind != PART_UNKNOWN)
                         written = bitmap_test(&part->written, move->chunk) || bitmap_set(&part->written, move->chunk) == 0;
@@ -591,219 +629,13 @@ bool file_slot_done(struct move *move, unsigned slot, bool good, bool *ret_all_w
         }
         move->slots &= ~bit;
         settle_locked(move, written);
+        passed_by = move->passed_by && (written || move->slots == 0);
+        if (passed_by)
+                move->passed_by = false;
         mutex_unlock(&file->lock);
+        if (passed_by && !atomic_load(&context->stopping))
+                context->work_found(context->callback_context);
         return written;
-}
-
-/* --- marks --- */
-
-/* Encodes the group of a chunk as the live maps have it. */
-static int encode_group_locked(struct file *file, uint64_t chunk, struct statedb_batch *batch)
-{
-        cleanup(pointer_free) struct group_record *group = calloc(1, sizeof(*group));
-        uint64_t number = chunk / RECORD_GROUP_CHUNKS, first = number * RECORD_GROUP_CHUNKS;
-        struct record_key key = record_key_group(file->id, file->generation, (uint32_t)number);
-        uint8_t buffer[RECORD_VALUE_BYTES];
-        size_t size;
-        int result;
-
-        if (!group)
-                return -ENOMEM;
-        group->chunk_count = (uint16_t)(file->chunk_count - first < RECORD_GROUP_CHUNKS ? file->chunk_count - first
-                                                                                        : RECORD_GROUP_CHUNKS);
-        for (unsigned c = 0; c < group->chunk_count; c++) {
-                if (!bitmap_test(&file->hashed, first + c))
-                        continue;
-                group->hashed[c / 64] |= 1ull << (c % 64);
-                memcpy(group->hash[c], file->hashes[first + c].bytes, RECORD_HASH_BYTES);
-        }
-        for (unsigned slot = 0; slot < file->part_count; slot++) {
-                struct group_slot *out = &group->slots[group->slot_count];
-                bool any = false;
-
-                memset(out, 0, sizeof(*out));
-                out->slot = (uint8_t)slot;
-                for (unsigned c = 0; c < group->chunk_count; c++) {
-                        if (!bitmap_test(&file->parts[slot].present, first + c))
-                                continue;
-                        out->present[c / 64] |= 1ull << (c % 64);
-                        any = true;
-                }
-                if (any)
-                        group->slot_count++;
-        }
-        result = record_encode_group(group, buffer, sizeof(buffer), &size);
-        return result < 0 ? result : statedb_batch_put(batch, key.bytes, key.size, buffer, size);
-}
-
-/* The state of the digest goes with the marks, so that after a crash it is never ahead of what a re-read could feed. */
-static void encode_digest_locked(struct file *file, struct statedb_batch *batch)
-{
-        struct record_key key = record_key_digest(file->id, file->generation);
-        cleanup(pointer_free) uint8_t *buffer = NULL;
-        cleanup(pointer_free) void *blob = NULL;
-        size_t blob_size, size;
-
-        if (!file->digest || file->digest_busy || file->digest_known || file->chunk_count < 2 ||
-            digest_save(file->digest, &blob, &blob_size) != 0)
-                return;
-        buffer = malloc(blob_size + RECORD_BLOB_EXTRA_BYTES);
-        if (buffer &&
-            record_encode_blob(TABLE_DIGEST, blob, blob_size, buffer, blob_size + RECORD_BLOB_EXTRA_BYTES, &size) == 0)
-                (void)statedb_batch_put(batch, key.bytes, key.size, buffer, size); /* without it the digest comes later */
-}
-
-struct mark_change {
-        struct file *file;
-        unsigned slot;
-        uint64_t generation;
-        bool complete, lacking;
-        bool has_hash, has_digest;
-        struct hash128 hash;
-        struct digest_values digests;
-};
-
-static bool change_mark(void *context, struct node_record *node)
-{
-        const struct mark_change *change = context;
-        uint64_t bit = 1ull << change->slot;
-        struct node_record before = *node;
-
-        if (node->generation != change->generation)
-                return false;
-        if (change->complete)
-                node->complete |= bit;
-        if (change->lacking) {
-                node->complete &= ~bit;
-                node->verified &= ~bit;
-                node->skipped &= ~bit;
-        }
-        if (change->has_hash) {
-                node->has_hash = true;
-                memcpy(node->hash, change->hash.bytes, RECORD_HASH_BYTES);
-        }
-        if (change->has_digest && node->digests.mask == 0)
-                node->digests = change->digests;
-        return memcmp(&before, node, sizeof(before)) != 0;
-}
-
-static void take_digest_locked(struct file *file, struct mark_change *change)
-{
-        if (!file->digest || file->digest_busy || file->digest_known || digest_position(file->digest) != file->size)
-                return;
-        digest_final(file->digest, &change->digests);
-        change->has_digest = true;
-        file->digest_known = true;
-}
-
-int file_mark_present(struct file *file, unsigned slot, uint64_t chunk, uint64_t generation, bool *ret_complete)
-{
-        struct file_part *part = &file->parts[slot];
-        struct mark_change change = { .file = file, .slot = slot, .generation = generation };
-        cleanup(statedb_batch_deinit) struct statedb_batch batch;
-        int64_t delta = 0;
-        int result = 0;
-
-        statedb_batch_init(&batch);
-        *ret_complete = false;
-        mutex_lock(&file->lock);
-        if (generation != file->generation || part->kind == PART_BLOCKED) {
-                mutex_unlock(&file->lock);
-                return 0;
-        }
-        if (chunk != TARGET_WHOLE) {
-                if (!bitmap_test(&part->written, chunk)) { /* taken back in the meantime */
-                        mutex_unlock(&file->lock);
-                        return 0;
-                }
-                if (!bitmap_test(&part->present, chunk)) {
-                        result = bitmap_set(&part->present, chunk);
-                        delta = (int64_t)file_chunk_length(file, chunk);
-                }
-        }
-        change.complete = result == 0 && bitmap_is_full(&part->present);
-        if (result == 0 && file->chunk_count > 1 && chunk != TARGET_WHOLE) {
-                result = encode_group_locked(file, chunk, &batch);
-                encode_digest_locked(file, &batch);
-        }
-        if (file->chunk_count == 1 && bitmap_test(&file->hashed, 0)) {
-                change.has_hash = true;
-                change.hash = file->hashes[0];
-        }
-        if (change.complete)
-                take_digest_locked(file, &change);
-        mutex_unlock(&file->lock);
-        if (result == 0)
-                result = view_apply_marks(file->files->view, file->id, generation, &batch, slot, delta, change_mark, &change);
-        if (result == 0)
-                *ret_complete = change.complete;
-        return result < 0 ? result : 0; /* outdated: nothing to do */
-}
-
-int file_mark_lacking(struct file *file, unsigned slot, uint64_t chunk, uint64_t generation)
-{
-        struct file_part *part = &file->parts[slot];
-        struct mark_change change = { .slot = slot, .generation = generation, .lacking = true };
-        cleanup(statedb_batch_deinit) struct statedb_batch batch;
-        int64_t delta = 0;
-        int result = 0;
-
-        statedb_batch_init(&batch);
-        mutex_lock(&file->lock);
-        if (generation != file->generation || chunk == TARGET_WHOLE || part->kind != PART_PARTIAL) {
-                mutex_unlock(&file->lock);
-                return 0; /* a file under its final name is repaired as a whole: see verification */
-        }
-        if (bitmap_test(&part->present, chunk))
-                delta = -(int64_t)file_chunk_length(file, chunk);
-        bitmap_clear(&part->present, chunk);
-        bitmap_clear(&part->written, chunk);
-        part->metadata_set = false;
-        if (delta != 0 && file->chunk_count > 1)
-                result = encode_group_locked(file, chunk, &batch);
-        mutex_unlock(&file->lock);
-        if (result == 0 && delta != 0)
-                result = view_apply_marks(file->files->view, file->id, generation, &batch, slot, delta, change_mark, &change);
-        return result < 0 ? result : 0; /* outdated: nothing to do */
-}
-
-static bool change_forgotten(void *context, struct node_record *node)
-{
-        uint64_t bit = 1ull << *(const unsigned *)context;
-
-        if (!((node->complete | node->partial | node->verified | node->skipped) & bit))
-                return false;
-        node->complete &= ~bit;
-        node->partial &= ~bit;
-        node->verified &= ~bit;
-        node->skipped &= ~bit;
-        return true;
-}
-
-/* First the masks: without its bit in `partial` the groups of a slot count for nothing. Then the groups, so that a later partial file does
- * not inherit them. The commits keep this order. */
-int file_forget_slot(struct file *file, unsigned slot)
-{
-        struct file_part *part = &file->parts[slot];
-        cleanup(statedb_batch_deinit) struct statedb_batch batch;
-        bool any;
-        int result;
-
-        statedb_batch_init(&batch);
-        result = view_update(file->files->view, file->id, change_forgotten, &slot);
-        if (result < 0)
-                return result;
-        mutex_lock(&file->lock);
-        any = bitmap_count(&part->present) > 0;
-        bitmap_clear_all(&part->present);
-        bitmap_clear_all(&part->written);
-        for (uint64_t chunk = 0; any && file->chunk_count > 1 && chunk < file->chunk_count && result == 0;
-             chunk += RECORD_GROUP_CHUNKS)
-                result = encode_group_locked(file, chunk, &batch);
-        mutex_unlock(&file->lock);
-        if (result == 0 && any)
-                result = statedb_apply(file->files->context->db, &batch, NULL);
-        return result;
 }
 
 /* --- the digest of the file --- */

@@ -1,5 +1,5 @@
 /* A live file: the maps of what each target has of it, who is bringing what, and who waits for it. The one place where a chunk is
- * claimed, counted as written, and declared present.
+ * claimed and counted as written; marks.h declares it present.
  *
  * A file is live while something uses it: an open handle, a move, an un-synced chunk. Its truth lies in the records (view.h); the live
  * maps are loaded from them and every mark goes back there.
@@ -8,7 +8,7 @@
  *   lacking   nobody has it there
  *   claimed   a move aims at this target (file_claim): only that move's jobs write the chunk's bytes there
  *   written   all its blocks are written and the result of each write was good (file_slot_done); readers may take it from there
- *   present   a sync that began after that was good, and it is recorded (file_mark_present)
+ *   present   a sync that began after that was good, and it is recorded (marks_present)
  * A failed write, sync, read or comparison takes it back to lacking. Content that changes in the source makes a new generation:
  * maps void, partial files void, moves of the old generation count for nothing; each queued job carries its move's generation.
  *
@@ -46,7 +46,7 @@ struct file_part {
         int fd;                       /* -1: none; once open it stays until the file is dropped */
         struct bitmap written;        /* chunks; includes the present ones */
         struct bitmap present;
-        unsigned claims;              /* moves that aim at it */
+        bool dirty;                   /* its chunks may hold bytes already: holes are punched, not assumed */
         bool metadata_set;            /* on the partial file, after its last write */
         bool publishing;              /* it is on its way to its final name */
 };
@@ -63,7 +63,7 @@ enum { MOVE_ORIGIN_SOURCE = -1 };
 struct move {
         struct file *file;            /* with a reference */
         uint64_t chunk;
-        uint64_t generation;
+        uint64_t generation, epoch;   /* of the file when it was claimed */
         uint64_t offset, length;      /* bytes in the file */
         int origin;                   /* a slot, or MOVE_ORIGIN_SOURCE */
         bool demand;                  /* a reader waits: no queue is waited for */
@@ -81,6 +81,13 @@ struct move {
         struct move_block blocks[];
 };
 
+/* What the source says of an object besides its bytes. Does not change once it is shared. */
+struct file_facts {
+        atomic_uint references;
+        struct metadata metadata;
+        char *link_text;              /* of a symbolic link, else NULL */
+};
+
 struct file {
         struct files *files;
         uint64_t id;
@@ -90,6 +97,7 @@ struct file {
         struct mutex lock;            /* guards all below */
         uint32_t mode;
         uint64_t generation;
+        uint64_t epoch;               /* see marks.h; counts the times when something written was taken back */
         uint64_t size, chunk_count;
         int64_t mtime_ns, ctime_ns;   /* of the source's version */
         uint64_t source_ino;
@@ -98,8 +106,7 @@ struct file {
         bool digest_busy;             /* a mover feeds it, without the lock */
         bool digest_known;            /* the record has it */
         struct digest *digest;        /* NULL while nothing was fed */
-        struct metadata *metadata;    /* as captured from the source; NULL before */
-        char *link_text;              /* of a symbolic link */
+        struct file_facts *facts;     /* as captured from the source; NULL before */
         struct bitmap hashed;
         struct hash128 *hashes;       /* chunk_count entries once one is known */
         struct move *moves;
@@ -134,8 +141,9 @@ uint64_t file_next_lacking(struct file *file, uint64_t from, uint64_t slots);
 int file_holder_locked(struct file *file, uint64_t chunk, uint64_t not_slots);
 
 /* Claims a chunk for a move that aims at the lacking among `slots`. Locked by the caller. *ret_move has one reference, the mover's.
- * FILE_CLAIM_NOTHING: none lacks it (not with `demand`: then a move without aims is made); FILE_CLAIM_BUSY: a move reads it;
- * work_found is called when it has done so, where some of `slots` lack it all the same. */
+ * FILE_CLAIM_NOTHING: none lacks it (not with `demand`: then a move without aims is made); FILE_CLAIM_BUSY: a move reads it,
+ * or (not with `demand`) writes it to the first target that will have it; work_found is called when it has done so, where some of `slots`
+ * lack it all the same. */
 enum { FILE_CLAIM_NOTHING = 1, FILE_CLAIM_BUSY = 2 };
 int file_claim_locked(struct file *file, uint64_t chunk, uint64_t slots, bool demand, struct move **ret_move);
 struct move *file_find_move_locked(struct file *file, uint64_t chunk);
@@ -145,19 +153,21 @@ void move_unref(struct move *move);
 /* The read side of a move ended. `intact`: hash is valid, the chunk is one version's. Returns the parked readers, for the caller to go
  * on with (without the lock). */
 struct file_read *file_move_read_done(struct move *move, bool intact, const struct hash128 *hash);
-/* A target finished with a move (its last job ran, or will never run). `good`: every block was written, or compared equal. Returns true
+/* A target finished with a move (its last job ran, or will never run). It counts for nothing where the file's epoch moved on since the claim. `good`: every block was written, or compared equal. Returns true
  * where the chunk is written there now, and then *ret_all_written says whether that was the last one of the target. */
 bool file_slot_done(struct move *move, unsigned slot, bool good, bool *ret_all_written);
 
-/* After a good sync: the chunk is present on `slot`. Records it. Returns 0 with *ret_complete where the slot has all of the file now, or
- * the error of recording; an outdated generation is nothing to do. `chunk` may be TARGET_WHOLE. */
-int file_mark_present(struct file *file, unsigned slot, uint64_t chunk, uint64_t generation, bool *ret_complete);
-/* After a failed sync, a failed read, or where bytes differ: the chunk is lacking on `slot` again, also in the records. */
-int file_mark_lacking(struct file *file, unsigned slot, uint64_t chunk, uint64_t generation);
-/* Everything of the slot is lacking: its partial file is gone or of no use. */
-int file_forget_slot(struct file *file, unsigned slot);
 /* The record changed under the live file (new content in the source): everything is loaded anew. */
 void file_reload(struct file *file);
+
+/* The facts of this generation, with a reference; NULL where they are not captured yet, or it is another generation. */
+struct file_facts *file_facts_get(struct file *file, uint64_t generation);
+void file_facts_unref(struct file_facts *facts);
+void file_facts_release(struct file_facts **facts);
+/* Shows facts (taken over) to all, where the file has none of this generation yet. */
+void file_facts_set(struct file *file, uint64_t generation, struct file_facts *facts);
+/* Whether a move of this generation aims at the slot. */
+bool file_is_claimed_locked(const struct file *file, unsigned slot);
 
 /* Feeds bytes of the file that begin at `offset` to its digest where they are next in order. On the mover, without the lock. */
 void file_feed_digest(struct file *file, uint64_t generation, uint64_t offset, const void *data, uint64_t length);

@@ -7,6 +7,7 @@
 #include "core/cleanup.h"
 #include "core/io.h"
 #include "core/log.h"
+#include "core/marks.h"
 
 enum {
         PIECES_MAX = 18,
@@ -281,7 +282,7 @@ static int run_read(struct devio_job *base)
                 read->bad_slots |= 1ull << piece->slot;
                 if (result != -ENOMEM) {
                         (void)target_report(piece_target(read, piece), result, "read", NULL); /* both answers go elsewhere */
-                        (void)file_mark_lacking(read->file, piece->slot, piece->chunk, piece->generation); /* it is repaired;
+                        (void)marks_lacking(read->file, piece->slot, piece->chunk, piece->generation); /* it is repaired;
                                 where even that cannot be recorded the next reader meets the same error */
                 }
                 go_on(read, 0);

@@ -13,6 +13,7 @@
 #include "core/directories.h"
 #include "core/io.h"
 #include "core/log.h"
+#include "core/marks.h"
 #include "core/problem.h"
 #include "core/reconcile.h"
 #include "core/steps.h"
@@ -150,7 +151,7 @@ static bool change_partial(void *context, struct node_record *node)
 }
 
 /* The part is of `kind` from now on, with `fd` (taken over where it is). */
-static int install(struct file *file, struct target *target, uint64_t generation, enum part_kind kind, int *fd)
+static int install(struct file *file, struct target *target, uint64_t generation, enum part_kind kind, bool dirty, int *fd)
 {
         struct file_part *part = &file->parts[target->slot];
 
@@ -158,6 +159,7 @@ static int install(struct file *file, struct target *target, uint64_t generation
         if (file->generation != generation || part->kind != PART_UNKNOWN)
                 return PART_NOT_WANTED;
         part->kind = kind;
+        part->dirty = dirty;
         if (fd && *fd >= 0) {
                 if (part->fd >= 0) /* a reader opened the finished file before it was found to be lacking something */
                         (void)dup3(*fd, part->fd, O_CLOEXEC); /* both stay valid; without it the old one serves no one */
@@ -183,7 +185,7 @@ static int reopen_partial(struct file *file, struct target *target, uint64_t gen
                 return -errno;
         if (!S_ISREG(stat.st_mode) || (uint64_t)stat.st_size != size)
                 return -ENOENT; /* not what was left here */
-        return install(file, target, generation, PART_PARTIAL, &fd);
+        return install(file, target, generation, PART_PARTIAL, true, &fd);
 }
 
 static int create_partial(struct file *file, struct target *target, uint64_t generation, uint64_t size)
@@ -206,14 +208,14 @@ static int create_partial(struct file *file, struct target *target, uint64_t gen
         /* The record that names the generation is in the same or an earlier commit than the first mark: both are applied in
          * this order, and a commit is a prefix of what was applied. */
         result = view_update(files_view(file->files), file->id, change_partial, &change);
-        return result < 0 ? result : install(file, target, generation, PART_PARTIAL, &fd);
+        return result < 0 ? result : install(file, target, generation, PART_PARTIAL, false, &fd);
 }
 
 static int open_for_compare(struct file *file, struct target *target, uint64_t generation, const char *path)
 {
         cleanup(fd_close) int fd = io_open_source(target->root.fd, path);
 
-        return fd < 0 ? fd : install(file, target, generation, PART_COMPARE, &fd);
+        return fd < 0 ? fd : install(file, target, generation, PART_COMPARE, false, &fd);
 }
 
 static int prepare(struct file *file, struct target *target, uint64_t generation)
@@ -243,7 +245,7 @@ static int prepare(struct file *file, struct target *target, uint64_t generation
         case RECONCILE_OURS:
                 return PART_NOT_WANTED; /* the caller finds it finished in the records */
         case RECONCILE_CONFLICT:
-                (void)install(file, target, generation, PART_BLOCKED, NULL); /* positive only: another generation */
+                (void)install(file, target, generation, PART_BLOCKED, false, NULL); /* positive only: another generation */
                 return PART_NOT_WANTED;
         case RECONCILE_COMPARE:
                 return open_for_compare(file, target, generation, path);
@@ -256,7 +258,7 @@ static int prepare(struct file *file, struct target *target, uint64_t generation
         case RECONCILE_REPLACE:
                 break;
         }
-        result = file_forget_slot(file, target->slot);
+        result = marks_forget_slot(file, target->slot);
         return result < 0 ? result : create_partial(file, target, generation, node.size);
 }
 
@@ -340,19 +342,40 @@ static int differs(struct file *file, struct target *target)
         return result < 0 ? result : PART_NOT_WANTED;
 }
 
+/* A hole where other bytes may lie already. */
+static int clear_range(int fd, uint64_t offset, uint64_t length)
+{
+        static const uint8_t zeros[65536];
+
+        if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length) == 0)
+                return 0;
+        if (errno != EOPNOTSUPP && errno != ENOSYS)
+                return -errno;
+        for (uint64_t done = 0; done < length;) {
+                size_t size = length - done < sizeof(zeros) ? (size_t)(length - done) : sizeof(zeros);
+                int result = io_write_full(fd, zeros, size, offset + done);
+
+                if (result < 0)
+                        return result;
+                done += size;
+        }
+        return 0;
+}
+
 int part_put(struct file *file, struct target *target, uint64_t generation, uint64_t offset, const void *data, uint64_t length)
 {
         struct file_part *part = &file->parts[target->slot];
         enum part_kind kind;
-        bool equal;
+        bool equal, dirty;
         int result, fd;
 
         mutex_lock(&file->lock);
         kind = file->generation == generation ? part->kind : PART_UNKNOWN;
+        dirty = part->dirty;
         fd = part->fd;
         mutex_unlock(&file->lock);
         if (kind == PART_PARTIAL && !data)
-                return 0;
+                return dirty ? clear_range(fd, offset, length) : 0;
         if (kind == PART_PARTIAL) {
                 steps_begin(STEP_WRITE);
                 result = io_write_full(fd, data, length, offset);
@@ -370,43 +393,51 @@ int part_put(struct file *file, struct target *target, uint64_t generation, uint
 int part_set_metadata(struct file *file, struct target *target)
 {
         struct file_part *part = &file->parts[target->slot];
-        const struct metadata *metadata;
+        cleanup(file_facts_release) struct file_facts *facts = NULL;
+        uint64_t generation, epoch;
         unsigned lost = 0;
         int result, fd;
 
         mutex_lock(&file->lock);
-        metadata = part->kind == PART_PARTIAL ? file->metadata : NULL;
+        generation = part->kind == PART_PARTIAL ? file->generation : UINT64_MAX;
+        epoch = file->epoch;
         fd = part->fd;
         mutex_unlock(&file->lock);
-        if (!metadata)
-                return 0;
-        result = metadata_apply(fd, metadata, &lost);
+        facts = file_facts_get(file, generation);
+        if (!facts)
+                return 0; /* it comes again with them */
+        result = metadata_apply(fd, &facts->metadata, &lost);
         if (result < 0)
                 return result;
         problem_lost(files_view(file->files), target, lost);
         MUTEX_SCOPE(&file->lock);
-        part->metadata_set = true;
+        if (file->generation == generation && file->epoch == epoch)
+                part->metadata_set = true;
         return 0;
 }
 
 /* --- objects without data --- */
 
-static int make_special(struct file *file, struct target *target, const char *name)
+static int make_special(struct file *file, struct target *target, uint64_t generation, const char *name)
 {
-        const struct metadata *metadata = file->metadata;
+        cleanup(file_facts_release) struct file_facts *facts = file_facts_get(file, generation);
+        const struct statx *stat;
         unsigned lost = 0;
-        int result = 0;
+        int result;
 
+        if (!facts)
+                return PART_NOT_WANTED; /* of another generation by now */
+        stat = &facts->metadata.stat;
         if (unlinkat(target->partial_fd, name, 0) < 0 && errno != ENOENT)
                 return -errno;
-        if (S_ISLNK(file->mode))
-                result = symlinkat(file->link_text, target->partial_fd, name);
+        if (facts->link_text)
+                result = symlinkat(facts->link_text, target->partial_fd, name);
         else
-                result = mknodat(target->partial_fd, name, (file->mode & S_IFMT) | 0600,
-                                 makedev(metadata->stat.stx_rdev_major, metadata->stat.stx_rdev_minor));
+                result = mknodat(target->partial_fd, name, (stat->stx_mode & S_IFMT) | 0600,
+                                 makedev(stat->stx_rdev_major, stat->stx_rdev_minor));
         if (result < 0)
                 return -errno;
-        result = metadata_apply_at(target->partial_fd, name, metadata, &lost);
+        result = metadata_apply_at(target->partial_fd, name, &facts->metadata, &lost);
         if (result == 0)
                 problem_lost(files_view(file->files), target, lost);
         return result;
@@ -433,8 +464,8 @@ static int make_object(struct file *file, struct target *target, uint64_t genera
             (verdict == RECONCILE_AS_RECORDED && (node.complete >> target->slot & 1)))
                 return PART_NOT_WANTED;
         part_name(context_of(file), file->id, generation, name);
-        result = target->partial_fd < 0 ? -ENODEV : make_special(file, target, name);
-        return result < 0 ? result : view_update(files_view(file->files), file->id, change_partial, &change);
+        result = target->partial_fd < 0 ? -ENODEV : make_special(file, target, generation, name);
+        return result != 0 ? result : view_update(files_view(file->files), file->id, change_partial, &change);
 }
 
 int part_make_whole(struct file *file, struct target *target, uint64_t generation)

@@ -26,6 +26,8 @@ struct published_name {
         uint64_t parent;
         char *name;
         bool skipped;       /* it was there and compared equal */
+        uint64_t size;      /* the version that has the name now */
+        int64_t mtime_ns;
 };
 
 struct publish_batch {
@@ -67,8 +69,8 @@ static int note_directory(struct publish_batch *batch, uint64_t id)
         return 0;
 }
 
-static int note_name(struct publish_batch *batch, struct file *file, uint64_t generation, uint64_t parent, const char *name,
-                     bool skipped)
+static int note_name(struct publish_batch *batch, struct file *file, const struct node_record *node, uint64_t parent,
+                     const char *name, bool skipped)
 {
         struct published_name *entry;
 
@@ -82,8 +84,8 @@ static int note_name(struct publish_batch *batch, struct file *file, uint64_t ge
                 batch->capacity = capacity;
         }
         entry = &batch->names[batch->count];
-        *entry = (struct published_name){ .generation = generation, .parent = parent, .name = strdup(name),
-                                          .skipped = skipped };
+        *entry = (struct published_name){ .generation = node->generation, .parent = parent, .name = strdup(name),
+                                          .skipped = skipped, .size = node->size, .mtime_ns = node->mtime_ns };
         if (!entry->name)
                 return -ENOMEM;
         entry->file = file_ref(file);
@@ -103,8 +105,24 @@ static int may_replace(struct publish_batch *batch, struct file *file, const str
         if (result < 0)
                 return result;
         *ret_replace = verdict == RECONCILE_AS_RECORDED || verdict == RECONCILE_REPLACE;
-        *ret_done = verdict == RECONCILE_OURS || verdict == RECONCILE_EQUAL || verdict == RECONCILE_CONFLICT;
-        return 0;
+        *ret_done = verdict == RECONCILE_CONFLICT;
+        if (verdict != RECONCILE_OURS && verdict != RECONCILE_EQUAL && verdict != RECONCILE_COMPARE)
+                return 0;
+        /* It looks equal, but the partial file is still here: so it is not ours, perhaps `A` where this is `a`, and nobody compared it. */
+        result = reconcile_apply(batch->view, node->parent, node->name, batch->target->slot, RECONCILE_CONFLICT);
+        if (result == 0)
+                problem_conflict(batch->view, file->id, batch->target);
+        *ret_done = true;
+        return result;
+}
+
+/* A filesystem without RENAME_NOREPLACE got a link first: after a crash both names are there for one file. */
+static bool is_same_object(int a_dir, const char *a, int b_dir, const char *b)
+{
+        struct stat first, second;
+
+        return fstatat(a_dir, a, &first, AT_SYMLINK_NOFOLLOW) == 0 && fstatat(b_dir, b, &second, AT_SYMLINK_NOFOLLOW) == 0 &&
+               first.st_dev == second.st_dev && first.st_ino == second.st_ino;
 }
 
 /* The directory that is to hold `path`, made where it is missing. A directory that is recorded may be gone after a power cut, as its
@@ -138,7 +156,11 @@ static int rename_partial(struct publish_batch *batch, struct file *file, const 
         steps_begin(STEP_RENAME);
         result = io_rename_noreplace(target->partial_fd, partial, parent, name);
         steps_end(STEP_RENAME);
-        if (result == -EEXIST) {
+        if (result == -EEXIST && is_same_object(target->partial_fd, partial, parent, name)) {
+                if (unlinkat(target->partial_fd, partial, 0) < 0)
+                        return -errno;
+                result = 0;
+        } else if (result == -EEXIST) {
                 result = may_replace(batch, file, node, path, &replace, &done);
                 if (result == 0 && done) {
                         (void)unlinkat(target->partial_fd, partial, 0); /* of no use any more; else the next sweep finds it */
@@ -212,21 +234,43 @@ struct name_visit {
         bool renamed; /* the first name has a new object: the others follow */
 };
 
+/* A file that was there with the same bytes: times and the like may still differ, and would look like another version next time. */
+static int finish_compared(struct publish_batch *batch, struct file *file, const struct node_record *node)
+{
+        cleanup(file_facts_release) struct file_facts *facts = file_facts_get(file, node->generation);
+        unsigned lost = 0;
+        int result, fd;
+
+        mutex_lock(&file->lock);
+        fd = file->parts[batch->target->slot].fd;
+        mutex_unlock(&file->lock);
+        if (!facts || fd < 0)
+                return 0;
+        result = metadata_apply(fd, &facts->metadata, &lost);
+        if (result == 0)
+                result = io_sync(fd);
+        if (result == 0)
+                problem_lost(batch->view, batch->target, lost);
+        return result;
+}
+
 static int publish_first(struct name_visit *visit, uint64_t parent, const char *name)
 {
         struct publish_batch *batch = visit->batch;
         cleanup(pointer_free) char *path = NULL;
         int result;
 
-        if (visit->kind == PART_COMPARE) /* it has its name: only the finding is recorded */
-                return note_name(batch, visit->file, visit->node->generation, parent, name, true);
+        if (visit->kind == PART_COMPARE) { /* it has its name: the finding is recorded, and the source's metadata is given */
+                result = finish_compared(batch, visit->file, visit->node);
+                return result < 0 ? result : note_name(batch, visit->file, visit->node, parent, name, true);
+        }
         result = view_join_path(batch->view, parent, name, &path);
         if (result == 0)
                 result = rename_partial(batch, visit->file, visit->node, path);
         if (result == 0) {
                 visit->renamed = true;
                 touched_add(batch->target, parent);
-                result = note_name(batch, visit->file, visit->node->generation, parent, name, false);
+                result = note_name(batch, visit->file, visit->node, parent, name, false);
         }
         return result;
 }
@@ -252,7 +296,7 @@ static int publish_name(void *context, uint64_t parent, const char *name)
         result = make_link(batch, visit->file, visit->node, parent, name, there);
         if (result == 0) {
                 touched_add(batch->target, parent);
-                result = note_name(batch, visit->file, visit->node->generation, parent, name, false);
+                result = note_name(batch, visit->file, visit->node, parent, name, false);
         }
         return result < 0 ? result : 0;
 }
@@ -268,12 +312,15 @@ void publish_add(struct publish_batch *batch, struct file *file)
 
         mutex_lock(&file->lock);
         visit.kind = part->kind;
-        ready = file->generation == node.generation && (node.complete >> target->slot & 1) && !S_ISDIR(file->mode);
+        ready = file->generation == node.generation && (node.complete >> target->slot & 1) && !S_ISDIR(file->mode) &&
+                bitmap_is_full(&part->present);
         taken_back = file->generation == node.generation && !ready && S_ISREG(file->mode) && part->kind == PART_PARTIAL &&
                      bitmap_is_full(&part->present); /* the scan met the version before under its name */
         metadata_set = part->metadata_set || part->kind != PART_PARTIAL;
         if (!S_ISREG(file->mode))
                 visit.kind = (node.partial >> target->slot & 1) ? PART_PARTIAL : PART_FINISHED;
+        if (ready && metadata_set)
+                part->publishing = true; /* from here on no chunk is taken back: see marks.c, and release_publishing() */
         mutex_unlock(&file->lock);
         if (result == 0 && ((ready && !metadata_set) || taken_back)) {
                 struct context *context = view_context(batch->view);
@@ -320,8 +367,7 @@ static int sync_directories(struct publish_batch *batch)
 
 struct finish_change {
         unsigned slot;
-        uint64_t generation;
-        bool skipped;
+        const struct published_name *entry;
 };
 
 static bool change_finished(void *context, struct node_record *node, struct name_record *name)
@@ -329,21 +375,26 @@ static bool change_finished(void *context, struct node_record *node, struct name
         const struct finish_change *change = context;
         uint64_t bit = 1ull << change->slot;
 
-        if (node->generation != change->generation)
-                return false;
+        if (node->generation != change->entry->generation) {
+                /* The source changed in the meantime. What has the name is cvv's own former version, and may be replaced. */
+                if (node->copied_size != change->entry->size || node->copied_mtime_ns != change->entry->mtime_ns)
+                        return false;
+                name->published |= bit;
+                return true;
+        }
         name->published |= bit;
         name->conflict &= ~bit;
-        node->complete |= bit;
+        node->complete |= bit; /* nothing of it was taken back while it was being published: publish_add() */
         node->partial &= ~bit;
         node->failed &= ~bit;
         node->conflict &= ~bit;
-        node->skipped = change->skipped ? node->skipped | bit : node->skipped & ~bit;
+        node->skipped = change->entry->skipped ? node->skipped | bit : node->skipped & ~bit;
         return true;
 }
 
 static void record_name(struct publish_batch *batch, const struct published_name *entry)
 {
-        struct finish_change change = { .slot = batch->target->slot, .generation = entry->generation, .skipped = entry->skipped };
+        struct finish_change change = { .slot = batch->target->slot, .entry = entry };
         struct file_part *part = &entry->file->parts[batch->target->slot];
         int result = view_update_name(batch->view, entry->parent, entry->name, change_finished, &change);
 

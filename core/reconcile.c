@@ -542,11 +542,13 @@ static int reconcile_name(struct reconcile *reconcile, uint64_t parent, const ch
 
 /* --- whole directories --- */
 
-/* After a crash: a directory that cvv made, and whose times or mode are not the source's, was not finished. */
-static void check_directory(struct target *target, uint64_t id, const struct node_record *node, const struct name_record *name,
-                            const struct statx *stat, uint64_t granularity_ns)
+/* After a crash: a directory whose times or mode are not the source's was not finished. Whether cvv made it is not asked: it may have
+ * been made when its record was not durable yet, and one that was there before gets the source's attributes, too, as soon as something
+ * is put into it. */
+static void check_directory(struct target *target, uint64_t id, const struct node_record *node, const struct statx *stat,
+                            uint64_t granularity_ns)
 {
-        if (!S_ISDIR(stat->stx_mode) || !((name->published & ~node->skipped) >> target->slot & 1))
+        if (!S_ISDIR(stat->stx_mode))
                 return;
         if (!metadata_mtime_equal(node->mtime_ns, metadata_time_ns(&stat->stx_mtime), granularity_ns) ||
             stat->stx_mode != node->mode || stat->stx_uid != node->uid || stat->stx_gid != node->gid)
@@ -620,7 +622,7 @@ static void judge_entry(const struct judging *judging, const char *name, const s
         if (get_records(judging, name, &name_record, &node) < 0)
                 return;
         if (reconcile->context->unclean && stat && S_ISDIR(node.mode))
-                check_directory(judging->target, name_record.id, &node, &name_record, stat, judging->granularity_ns);
+                check_directory(judging->target, name_record.id, &node, stat, judging->granularity_ns);
         verdict = reconcile_judge(&node, &name_record, slot, stat, judging->existing, judging->granularity_ns);
         if (takes_back(verdict, &name_record, 1ull << slot) && !judge_again(judging, name, &name_record, &node, &verdict))
                 return;

@@ -188,7 +188,7 @@ static uint64_t unpublished_slots(struct file *file, uint64_t needed)
                 const struct file_part *part = &file->parts[slot];
 
                 if ((needed >> slot & 1) && part->kind != PART_BLOCKED && !part->publishing &&
-                    bitmap_is_full(&part->present) && part->claims == 0)
+                    bitmap_is_full(&part->present) && !file_is_claimed_locked(file, slot))
                         slots |= 1ull << slot;
         }
         return slots;

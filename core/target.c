@@ -270,6 +270,8 @@ static void *writer_main(void *argument)
                 job->run(job, target, discard);
 
                 mutex_lock(&target->lock);
+                if (bytes > 0 && !discard)
+                        target->write_ns = (3 * target->write_ns + (clock_now_ns() - target->writer_busy_since_ns)) / 4;
                 target->writer_busy_since_ns = 0;
                 target->queued_bytes -= bytes;
                 target->job_count--;
@@ -343,10 +345,11 @@ enum target_level target_level(struct target *target)
 
 bool target_is_moving(struct target *target, uint64_t patience_ms)
 {
+        uint64_t patience_ns = patience_ms * 1000000ull;
+
         MUTEX_SCOPE(&target->lock);
-        return !target->stopping && takes_writes(target->state) && !sync_is_behind(target) &&
-               (target->writer_busy_since_ns == 0 ||
-                clock_now_ns() < target->writer_busy_since_ns + patience_ms * 1000000ull);
+        return !target->stopping && takes_writes(target->state) && !sync_is_behind(target) && target->write_ns < patience_ns &&
+               (target->writer_busy_since_ns == 0 || clock_now_ns() < target->writer_busy_since_ns + patience_ns);
 }
 
 bool target_has_room(struct target *target, uint64_t bytes)
@@ -374,7 +377,7 @@ bool target_is_drained(struct target *target)
                target->pending_publish == 0;
 }
 
-bool target_add_unsynced(struct target *target, struct file *file, uint64_t chunk, uint64_t generation, uint64_t bytes)
+bool target_add_unsynced(struct target *target, const struct unsynced *item, uint64_t bytes)
 {
         MUTEX_SCOPE(&target->lock);
         struct unsynced_list *list = &target->unsynced;
@@ -390,7 +393,7 @@ bool target_add_unsynced(struct target *target, struct file *file, uint64_t chun
         }
         if (list->count == 0)
                 list->since_ns = clock_now_ns();
-        list->items[list->count++] = (struct unsynced){ .file = file, .chunk = chunk, .generation = generation };
+        list->items[list->count++] = *item;
         list->bytes += bytes;
         if (list->count == 1 || list->count >= TARGET_UNSYNCED_FILES || list->bytes >= TARGET_INTERVAL_BYTES)
                 condition_broadcast(&target->checkpoint);

@@ -46,7 +46,7 @@ struct target_job {
 struct unsynced {
         struct file *file; /* with a reference */
         uint64_t chunk;
-        uint64_t generation;
+        uint64_t generation, epoch; /* of the file when it was written */
 };
 #define TARGET_WHOLE UINT64_MAX
 
@@ -82,6 +82,7 @@ struct target {
         uint64_t queued_bytes, queue_ceiling_bytes;
         unsigned job_count;    /* queued or running */
         uint64_t writer_busy_since_ns; /* 0: idle */
+        uint64_t write_ns;             /* what a queued write takes; the last ones count most */
         uint64_t looking_since_ns;     /* 0: its checkpoint thread is in no call but a sync */
         struct unsynced_list unsynced, syncing;
         uint64_t syncing_since_ns;     /* 0: no sync is running */
@@ -115,7 +116,7 @@ bool target_enqueue(struct target *target, struct target_job *job, bool force);
 /* How full the queue is. */
 enum target_level { TARGET_QUEUE_LOW /* at most half */, TARGET_QUEUE_ROOM, TARGET_QUEUE_FULL /* or it takes no writes */ };
 enum target_level target_level(struct target *target);
-/* It takes writes, its syncs keep pace, and what it writes now began less than `patience_ms` ago: a full queue will have room soon. */
+/* It takes writes, its syncs keep pace, and a queued write takes less than `patience_ms`: a full queue will have room soon. */
 bool target_is_moving(struct target *target, uint64_t patience_ms);
 bool target_has_room(struct target *target, uint64_t bytes);
 bool target_takes_writes(struct target *target);
@@ -123,7 +124,7 @@ bool target_serves_reads(struct target *target);
 /* Nothing is queued, running, un-synced or unpublished. */
 bool target_is_drained(struct target *target);
 /* Adds to the un-synced list; takes over the reference to the file. Returns false (and nothing is taken) without memory. */
-bool target_add_unsynced(struct target *target, struct file *file, uint64_t chunk, uint64_t generation, uint64_t bytes);
+bool target_add_unsynced(struct target *target, const struct unsynced *item, uint64_t bytes);
 
 enum target_state target_state(struct target *target);
 /* Changes the state, with an event where it is new. */

@@ -108,12 +108,14 @@ int view_count(struct view *view, uint64_t parent, const char *name);
 /* All that is recorded of a slot is void: every node and name forgets it. Before the first thread starts; walks the whole state. */
 int view_forget_slot(struct view *view, unsigned slot);
 
-/* The chunk marks of a node: applies `batch` (group records and the like that the caller encoded) together with the change of the node's
- * record, and adds `present_delta` bytes to what `slot` has of it. One step. VIEW_OUTDATED: the node has another generation by now, and
- * nothing was done. */
-enum { VIEW_OUTDATED = 1 };
-int view_apply_marks(struct view *view, uint64_t id, uint64_t generation, struct statedb_batch *batch, unsigned slot, int64_t present_delta,
-                     bool (*change)(void *change_context, struct node_record *node), void *change_context);
+/* Changes the chunk marks of a node: `fill` is called with its record, puts group records and the like into the batch, edits the node (and says
+ * so), and says by how many bytes what `slot` has of it changes. All is applied as one step, and in the order in which the fills ran: it is
+ * called under the view's lock, and may take a file's. A result other than 0 of `fill` is returned, and nothing is applied. */
+typedef int view_fill_marks(void *context, struct node_record *node, bool *ret_node_changed, struct statedb_batch *batch,
+                            int64_t *ret_present_delta);
+int view_apply_marks(struct view *view, uint64_t id, unsigned slot, view_fill_marks *fill, void *fill_context);
+/* Takes the marks of `slots` out of all group records of a generation of a node, into `batch`. Within a fill, or before there are threads. */
+int view_strip_groups(struct view *view, uint64_t id, uint64_t generation, uint64_t slots, struct statedb_batch *batch);
 
 /* --- whole directories, and what lies beside names and nodes --- */
 /* Calls `visit` for the names of a directory in the order of their bytes, from the one after `after` (NULL: the first), until it returns

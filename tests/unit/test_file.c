@@ -1,3 +1,4 @@
+#include "core/marks.h"
 #include "core/file.h"
 
 #include "engine_fixture.h"
@@ -71,7 +72,7 @@ static void bring(struct file *file, uint64_t chunk, uint64_t slots, bool synced
                         continue;
                 assert_true(file_slot_done(move, slot, true, &all_written));
                 if (synced)
-                        assert_int_equal(file_mark_present(file, slot, chunk, generation, &complete), 0);
+                        assert_int_equal(marks_present(file, slot, chunk, generation, file->epoch, &complete), 0);
         }
         move_unref(move);
 }
@@ -107,7 +108,7 @@ static void chunk_is_brought_by_one_move_at_a_time(void **state)
         read_done(other, true);
         assert_true(file_slot_done(other, 1, true, &all_written));
         move_unref(other);
-        assert_int_equal(file->parts[0].claims + file->parts[1].claims, 0);
+        assert_false(file_is_claimed_locked(file, 0) || file_is_claimed_locked(file, 1));
         assert_int_equal(claim(file, 3, ENGINE_ALL, false, &other), FILE_CLAIM_NOTHING);
         assert_null(file->moves);
         file_unref(file);
@@ -248,9 +249,9 @@ static void old_generation_counts_for_nothing(void **state)
         assert_false(file_slot_done(move, 0, true, &all_written));
         assert_false(file_slot_done(move, 1, true, &all_written));
         move_unref(move);
-        assert_int_equal(file->parts[0].claims, 1);
-        assert_int_equal(file_mark_present(file, 0, 1, old, &complete), 0);
-        assert_int_equal(file_mark_lacking(file, 0, 1, old), 0);
+        assert_true(file_is_claimed_locked(file, 0));
+        assert_int_equal(marks_present(file, 0, 1, old, file->epoch, &complete), 0);
+        assert_int_equal(marks_lacking(file, 0, 1, old), 0);
         assert_false(complete);
         engine_assert_totals(engine);
         read_done(other, true);
@@ -268,7 +269,7 @@ static void marks_that_meet_a_newer_record_are_void(void **state)
 
         bring(file, 0, 1, false);
         assert_int_equal(view_update(engine->view, file->id, new_generation, NULL), 0); /* not reloaded yet */
-        assert_int_equal(file_mark_present(file, 0, 0, file->generation, &complete), 0);
+        assert_int_equal(marks_present(file, 0, 0, file->generation, file->epoch, &complete), 0);
         assert_false(complete);
         assert_int_equal(engine_progress(engine).targets[0].present_bytes, 0);
         engine_assert_totals(engine);
@@ -283,12 +284,12 @@ static void reload_of_the_same_generation_keeps_the_claims_of_its_moves(void **s
 
         assert_int_equal(claim(file, 1, ENGINE_ALL, false, &move), 0);
         file_reload(file);
-        assert_int_equal(file->parts[0].claims, 1);
+        assert_true(file_is_claimed_locked(file, 0));
         assert_int_equal(lacking(file, 1), 0);
         read_done(move, true);
         for (unsigned slot = 0; slot < ENGINE_TARGETS; slot++) {
                 assert_false(file_slot_done(move, slot, true, &all_written)); /* into a file that is not the part any more */
-                assert_int_equal(file->parts[slot].claims, 0);
+                assert_false(file_is_claimed_locked(file, slot));
         }
         move_unref(move);
         file_unref(file);
@@ -308,7 +309,7 @@ static void reload_without_a_record_voids_all(void **state)
         assert_int_equal(statedb_put(engine->context.db, key.bytes, key.size, "damage", 6), 0);
         file_reload(file);
         assert_int_equal(statedb_put(engine->context.db, key.bytes, key.size, buffer, size), 0);
-        assert_int_equal(file_mark_present(file, 0, TARGET_WHOLE, generation, &complete), 0);
+        assert_int_equal(marks_present(file, 0, TARGET_WHOLE, generation, file->epoch, &complete), 0);
         assert_false(complete);
         assert_int_equal(engine_node(engine, file->id).complete, 0);
         file_unref(file);
@@ -327,12 +328,12 @@ static void present_chunks_complete_a_slot_and_are_counted(void **state)
         engine_assert_totals(engine);
         assert_int_equal(engine_progress(engine).targets[0].present_bytes, 7);
         bring(file, 0, 1, true);
-        assert_int_equal(file_mark_present(file, 0, 1, 1, &complete), 0); /* never written: nothing */
+        assert_int_equal(marks_present(file, 0, 1, 1, file->epoch, &complete), 0); /* never written: nothing */
         assert_false(complete);
         bring(file, 1, 1, false);
-        assert_int_equal(file_mark_present(file, 0, 1, 1, &complete), 0);
+        assert_int_equal(marks_present(file, 0, 1, 1, file->epoch, &complete), 0);
         assert_true(complete);
-        assert_int_equal(file_mark_present(file, 0, 1, 1, &complete), 0); /* twice counts once */
+        assert_int_equal(marks_present(file, 0, 1, 1, file->epoch, &complete), 0); /* twice counts once */
         assert_true(complete);
         assert_int_equal(engine_node(engine, file->id).complete, 1);
         assert_int_equal(engine_progress(engine).targets[0].owed_bytes, 0);
@@ -350,12 +351,12 @@ static void lost_chunk_is_lacking_also_in_the_records(void **state)
         bring(file, 0, ENGINE_ALL, true);
         bring(file, 1, ENGINE_ALL, true);
         assert_int_equal(engine_node(engine, file->id).complete, ENGINE_ALL);
-        assert_int_equal(file_mark_lacking(file, 1, 0, 1), 0);
+        assert_int_equal(marks_lacking(file, 1, 0, 1), 0);
         assert_int_equal(engine_node(engine, file->id).complete, 1);
         assert_int_equal(lacking(file, 0), 2);
         assert_int_equal(engine_progress(engine).targets[1].owed_bytes, MIB);
         engine_assert_totals(engine);
-        assert_int_equal(file_mark_lacking(file, 1, 0, 1), 0); /* again */
+        assert_int_equal(marks_lacking(file, 1, 0, 1), 0); /* again */
         engine_assert_totals(engine);
         file_unref(file);
         engine_remount(engine);
@@ -375,7 +376,7 @@ static void file_of_one_chunk_keeps_its_hash_in_its_record(void **state)
         bring(file, 0, 1, true);
         assert_int_equal(engine_node(engine, file->id).complete, 1);
         engine_assert_totals(engine);
-        assert_int_equal(file_mark_lacking(file, 0, 0, 1), 0);
+        assert_int_equal(marks_lacking(file, 0, 0, 1), 0);
         engine_assert_totals(engine);
         assert_int_equal(engine_node(engine, file->id).complete, 0);
         bring(file, 0, 1, true);
@@ -396,7 +397,7 @@ static void empty_file_is_complete_as_a_whole(void **state)
 
         assert_int_equal(file->chunk_count, 0);
         assert_int_equal(file_next_lacking(file, 0, ENGINE_ALL), 0);
-        assert_int_equal(file_mark_present(file, 1, TARGET_WHOLE, 1, &complete), 0);
+        assert_int_equal(marks_present(file, 1, TARGET_WHOLE, 1, file->epoch, &complete), 0);
         assert_true(complete);
         assert_int_equal(engine_node(engine, file->id).complete, 2);
         file_unref(file);
@@ -441,7 +442,7 @@ static void forgotten_slot_inherits_nothing(void **state)
         record_partial(engine, file);
         bring(file, 0, ENGINE_ALL, true);
         bring(file, RECORD_GROUP_CHUNKS, ENGINE_ALL, true);
-        assert_int_equal(file_forget_slot(file, 0), 0);
+        assert_int_equal(marks_forget_slot(file, 0), 0);
         engine_assert_totals(engine);
         assert_int_equal(engine_progress(engine).targets[0].present_bytes, 0);
         assert_int_equal(engine_progress(engine).targets[1].present_bytes, 2 * MIB);
@@ -619,7 +620,7 @@ static void *bring_all(void *argument)
                         bool all_written, complete;
 
                         if (slots >> slot & 1 && file_slot_done(move, slot, true, &all_written))
-                                (void)file_mark_present(file, slot, chunk, 1, &complete);
+                                (void)marks_present(file, slot, chunk, 1, file->epoch, &complete);
                 }
                 move_unref(move);
         }

@@ -86,10 +86,10 @@ static void test_verify_compares_and_keeps_what_differs(void **state)
         assert_true(pattern_is(lab->targets[2], "f", 3 * MIB + 5, 1));
 }
 
-static void test_verify_finds_equal_files_without_writing_them(void **state)
+static void test_verify_finds_equal_files_and_gives_them_the_sources_times(void **state)
 {
         struct lab *lab = *state;
-        struct stat before, after;
+        struct stat before, after, source;
 
         prepare(lab);
         pattern_file(lab->targets[1], "f", 3 * MIB + 5, 1);
@@ -100,7 +100,12 @@ static void test_verify_finds_equal_files_without_writing_them(void **state)
         lab_stop(lab);
         assert_int_equal(fstatat(lab->targets[0], "f", &after, 0), 0);
         assert_int_equal(before.st_ino, after.st_ino);
-        assert_int_equal(before.st_ctim.tv_nsec, after.st_ctim.tv_nsec);
+        assert_true(pattern_is(lab->targets[0], "f", 3 * MIB + 5, 1));
+        assert_int_equal(fstatat(lab->source, "f", &source, 0), 0);
+        assert_int_equal(source.st_mtim.tv_sec, after.st_mtim.tv_sec);
+        assert_int_equal(source.st_mtim.tv_nsec, after.st_mtim.tv_nsec);
+        fill_with(lab, EXISTING_VERIFY); /* and are known by them the next time */
+        assert_counts(lab, 0, 1, 0);
 }
 
 static void test_replace_replaces_what_differs(void **state)
@@ -215,7 +220,7 @@ int main(void)
                 LAB_CASE(test_skip_keeps_what_differs_and_reports_it),
                 LAB_CASE(test_skip_takes_size_and_mtime_as_equality),
                 LAB_CASE(test_verify_compares_and_keeps_what_differs),
-                LAB_CASE(test_verify_finds_equal_files_without_writing_them),
+                LAB_CASE(test_verify_finds_equal_files_and_gives_them_the_sources_times),
                 LAB_CASE(test_replace_replaces_what_differs),
                 LAB_CASE(test_a_directory_in_the_place_of_a_file_is_a_conflict_in_every_mode),
                 LAB_CASE(test_files_that_only_a_target_has_are_shown_and_not_owed),

@@ -374,8 +374,11 @@ static void unsynced_list_keeps_order_bytes_and_its_beginning(void **state)
         struct target *target = &engine->targets[0];
         uint64_t before_ns = clock_now_ns();
 
-        for (uint64_t i = 0; i < 1000; i++)
-                assert_true(target_add_unsynced(target, NULL, i, 2 * i, 3));
+        for (uint64_t i = 0; i < 1000; i++) {
+                struct unsynced item = { .chunk = i, .generation = 2 * i };
+
+                assert_true(target_add_unsynced(target, &item, 3));
+        }
         assert_false(target_is_drained(target));
         mutex_lock(&target->lock);
         assert_int_equal(target->unsynced.count, 1000);

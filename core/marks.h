@@ -1,0 +1,26 @@
+/* Marks: what is durable on a target. The one place where a chunk becomes present, and where it stops being so.
+ *
+ * Each change happens under the view's lock and the file's, in the live maps and in the records alike, so that the records are a true image of
+ * the maps in the order of the changes.
+ *
+ * A sync proves what was written before it began. Between that write and its mark a chunk may have been taken back and written again, which
+ * the sync did not cover. So a file has an epoch: it moves on whenever something of it that was written is taken back, and then everything
+ * that is written and not yet marked is lacking again, on every target, and moves under way count for nothing. That happens only when a device
+ * fails; what it costs are a few chunks more.
+ */
+#ifndef CVV_CORE_MARKS_H
+#define CVV_CORE_MARKS_H
+
+#include "core/file.h"
+
+/* After a good sync: the chunk is present on `slot` where generation and epoch are those of its write. `chunk` may be TARGET_WHOLE. 0 with
+ * *ret_complete where the slot has all of the file now; else the error of recording. */
+int marks_present(struct file *file, unsigned slot, uint64_t chunk, uint64_t generation, uint64_t epoch, bool *ret_complete);
+/* After a failed read, or where bytes differ: the chunk is lacking on `slot`. A finished file is only passed over by readers from then on. */
+int marks_lacking(struct file *file, unsigned slot, uint64_t chunk, uint64_t generation);
+/* After a failed sync of a target: whatever of any live file is written there and not marked is lacking. */
+void marks_lose_unsynced(struct files *files, unsigned slot);
+/* Everything of the slot is lacking: its partial file is gone or of no use. */
+int marks_forget_slot(struct file *file, unsigned slot);
+
+#endif
