@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "core/checkpoint.h"
 #include "core/chunkmove.h"
@@ -238,7 +237,7 @@ static void set_up_context(struct mirror *mirror, const struct options *options)
         context->unclean = setup->unclean;
         context->epoch = setup->meta.epoch;
         context->chunk_bytes = setup->meta.chunk_bytes;
-        context->source_tag = (uint32_t)XXH3_64bits(setup->meta.source_identity, strlen(setup->meta.source_identity));
+        context->source_tag = setup->source_tag;
         atomic_store(&context->fill_all, options->fill == FILL_ALL || (setup->meta.flags & META_FILL_ALL));
         for (size_t i = 0; i < setup->target_count; i++) {
                 struct target *target = setup->targets[i];

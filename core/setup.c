@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "core/cleanup.h"
 #include "core/io.h"
@@ -212,6 +213,7 @@ static int create_absent(const struct place *place, void (*notice)(const char *l
 struct opening {
         struct target *target;
         char *path;
+        uint32_t source_tag;
         struct error error;
 };
 
@@ -219,7 +221,7 @@ static int call_target_open(void *argument)
 {
         struct opening *opening = argument;
 
-        return target_open(opening->target, opening->path, &opening->error);
+        return target_open(opening->target, opening->path, opening->source_tag, &opening->error);
 }
 
 static void opening_free(struct opening **opening)
@@ -229,7 +231,7 @@ static void opening_free(struct opening **opening)
         free(*opening);
 }
 
-static int open_target(struct target **target, const char *path, struct error *error)
+static int open_target(struct target **target, const char *path, uint32_t source_tag, struct error *error)
 {
         cleanup(opening_free) struct opening *opening = calloc(1, sizeof(*opening));
         int result;
@@ -239,6 +241,7 @@ static int open_target(struct target **target, const char *path, struct error *e
         if (!opening || !opening->path)
                 return error_set(error, -ENOMEM, "not enough memory");
         opening->target = *target;
+        opening->source_tag = source_tag;
         result = timed_call(call_target_open, opening, PLACE_TIMEOUT_NS);
         if (result == -ETIMEDOUT) {
                 opening = NULL; /* the thread has it, and the target */
@@ -259,7 +262,7 @@ static int open_targets(const struct options *options, const struct place *place
                 if (!target)
                         return error_set(error, -ENOMEM, "not enough memory");
                 result = places[i].absent ? target_init_absent(target, places[i].path)
-                                          : open_target(&target, places[i].path, error);
+                                          : open_target(&target, places[i].path, setup->source_tag, error);
                 if (target)
                         setup->targets[setup->target_count++] = target;
                 if (result < 0)
@@ -283,7 +286,7 @@ static int create_targets(const struct place *places, void (*notice)(const char 
                         unsigned slot = target->slot;
 
                         target_close(target);
-                        result = target_open(target, places[i].path, error);
+                        result = target_open(target, places[i].path, setup->source_tag, error);
                         target->n = n;
                         target->slot = slot;
                 }
@@ -450,7 +453,7 @@ static uint64_t newest_event(const struct setup *setup)
 /* Whether what the record says of the target is void: see setup.h. */
 static bool is_void(const struct setup *setup, const struct target *target, const struct target_record *record)
 {
-        if (!target->marker[0])
+        if (target->event_count == 0)
                 return !(record->flags & TARGET_MARKER_REMOVED);
         return target->event_count != record->event_count && target->event_count != setup->meta.event_pending;
 }
@@ -634,16 +637,16 @@ static int record_identities(struct setup *setup, struct error *error)
 
 static int open_source(const struct options *options, struct setup *setup, struct error *error)
 {
-        int result;
+        if (setup->has_source) {
+                int result = root_open(&setup->source, options->source, error);
 
-        if (!setup->has_source)
-                return 0;
-        result = root_open(&setup->source, options->source, error);
-        if (result < 0)
-                return result;
-        (void)snprintf(setup->source_identity, sizeof(setup->source_identity), "%.255s",
-                       setup->source.device.identity[0] ? setup->source.device.identity
-                                                        : setup->source.device.weak_identity);
+                if (result < 0)
+                        return result;
+                (void)snprintf(setup->source_identity, sizeof(setup->source_identity), "%.255s",
+                               setup->source.device.identity[0] ? setup->source.device.identity
+                                                                : setup->source.device.weak_identity);
+        }
+        setup->source_tag = (uint32_t)XXH3_64bits(setup->source_identity, strlen(setup->source_identity));
         return 0;
 }
 

@@ -3,11 +3,12 @@
  * Stages, so that a usage error (exit 2) changes nothing: first everything is opened and checked, then missing targets are made, the state
  * is opened, the targets are matched with its records, and last the event counts are raised.
  *
- * Event counts (as in md RAID). Each mount raises the count: `event_pending` is committed, then each target's marker gets it, durably, then
- * the records of these targets and `event_count`. What is found at the next mount:
- *   marker = the target's record, or = event_pending     the state and the target know each other
- *   marker > event_pending                               the state is older than the target (restored from a copy): it is set aside
- *   marker older, or missing although it was not removed the target is older (restored), or was wiped: what the state says of it is void
+ * Event counts (as in md RAID). Each mount raises the count: `event_pending` is committed, then each target gets it, durably, then the
+ * records of these targets and `event_count`. A target has a count for each source that is mirrored to it (in turn, each with a state of
+ * its own): they say nothing of one another. What is found at the next mount:
+ *   count = the target's record, or = event_pending     the state and the target know each other
+ *   count > event_pending                               the state is older than the target (restored from a copy): it is set aside
+ *   count older, or missing although it was not removed the target is older (restored), or was wiped: what the state says of it is void
  */
 #ifndef CVV_CORE_SETUP_H
 #define CVV_CORE_SETUP_H
@@ -24,6 +25,7 @@ struct setup {
         bool has_source;
         struct root source;
         char source_identity[256];
+        uint32_t source_tag;                  /* a hash of it: what this source has on a target is named by it */
         size_t target_count;
         struct target *targets[TARGET_SLOTS]; /* in the order given; each knows its n and slot */
         struct statedir *state;

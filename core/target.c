@@ -16,7 +16,11 @@
 #include "core/io.h"
 #include "core/log.h"
 
-enum { MARKER_LIMIT_BYTES = 4096 };
+enum {
+        MARKER_LIMIT_BYTES = 4096,
+        EVENT_NAME_BYTES = 32,
+};
+#define EVENT_PREFIX "event."
 
 /* --- opening, the marker --- */
 
@@ -67,18 +71,37 @@ static int lock_root(struct target *target, struct error *error)
 static void parse_marker(struct target *target, const char *text)
 {
         const char *id = strstr(text, "id=");
-        const char *event = strstr(text, "event=");
-        char marker[40];
         size_t size;
 
-        if (!id || !event)
+        if (!id)
                 return;
         size = strspn(id + 3, "0123456789abcdef");
-        if (size < 16 || size >= sizeof(marker))
+        if (size < 16 || size >= sizeof(target->marker))
                 return;
         memcpy(target->marker, id + 3, size);
         target->marker[size] = '\0';
-        target->event_count = strtoull(event + 6, NULL, 10);
+}
+
+static void event_name(const struct target *target, char name[static EVENT_NAME_BYTES])
+{
+        (void)snprintf(name, EVENT_NAME_BYTES, EVENT_PREFIX "%08" PRIx32, target->source_tag); /* fits */
+}
+
+static int read_event(struct target *target)
+{
+        cleanup(pointer_free) char *text = NULL;
+        char name[EVENT_NAME_BYTES];
+        const char *event;
+        size_t size;
+        int result;
+
+        event_name(target, name);
+        result = io_read_file(target->control_fd, name, MARKER_LIMIT_BYTES, &text, &size);
+        if (result < 0)
+                return result == -ENOENT || result == -EFBIG ? 0 : result;
+        event = strstr(text, "event=");
+        target->event_count = event ? strtoull(event + 6, NULL, 10) : 0;
+        return 0;
 }
 
 static int read_marker(struct target *target)
@@ -93,6 +116,8 @@ static int read_marker(struct target *target)
         result = io_read_file(target->control_fd, "id", MARKER_LIMIT_BYTES, &text, &size);
         if (result == 0)
                 parse_marker(target, text);
+        if (target->marker[0]) /* without it nobody knows whose the counts are */
+                return read_event(target);
         return result == -ENOENT || result == -EFBIG ? 0 : result;
 }
 
@@ -114,11 +139,12 @@ int target_init_absent(struct target *target, const char *path)
         return target->root.path ? 0 : -ENOMEM;
 }
 
-int target_open(struct target *target, const char *path, struct error *error)
+int target_open(struct target *target, const char *path, uint32_t source_tag, struct error *error)
 {
         int result;
 
         init(target);
+        target->source_tag = source_tag;
         result = root_open(&target->root, path, error);
         if (result < 0)
                 return result;
@@ -163,18 +189,36 @@ static int open_control(struct target *target)
         return 0;
 }
 
+/* The id is for all sources: it is written once. */
+static int write_id(struct target *target)
+{
+        char text[128];
+        int size, result;
+
+        if (target->marker[0])
+                return 0;
+        result = make_marker_id(target);
+        if (result < 0)
+                return result;
+        size = snprintf(text, sizeof(text), "version=1\nid=%s\n", target->marker);
+        result = io_write_file_durable(target->control_fd, "id", text, (size_t)size, 0600);
+        if (result < 0)
+                target->marker[0] = '\0';
+        return result;
+}
+
 int target_write_marker(struct target *target, uint64_t event_count, struct error *error)
 {
-        char text[256];
+        char text[128], name[EVENT_NAME_BYTES];
         int result = open_control(target);
 
-        if (result == 0 && !target->marker[0])
-                result = make_marker_id(target);
+        if (result == 0)
+                result = write_id(target);
         if (result == 0) {
-                int size = snprintf(text, sizeof(text), "version=1\nid=%s\nevent=%" PRIu64 "\npid=%ld\n", target->marker,
-                                    event_count, (long)getpid());
+                int size = snprintf(text, sizeof(text), "version=1\nevent=%" PRIu64 "\npid=%ld\n", event_count, (long)getpid());
 
-                result = io_write_file_durable(target->control_fd, "id", text, (size_t)size, 0600);
+                event_name(target, name);
+                result = io_write_file_durable(target->control_fd, name, text, (size_t)size, 0600);
         }
         if (result == 0)
                 result = io_sync_directory(target->root.fd);
@@ -184,33 +228,52 @@ int target_write_marker(struct target *target, uint64_t event_count, struct erro
         return 0;
 }
 
-/* What a crash left of writing the marker: see io_write_file_durable(). */
-static void remove_unfinished_markers(struct target *target)
+/* What a crash left of writing the marker or an event count, of any source: see io_write_file_durable(). The lock on the target keeps all
+ * others from writing one now. */
+static bool is_unfinished(const char *name)
 {
-        static const char prefix[] = "id.tmp.";
+        return strncmp(name, "id.tmp.", 7) == 0 || (strncmp(name, EVENT_PREFIX, sizeof(EVENT_PREFIX) - 1) == 0 && strstr(name, ".tmp."));
+}
+
+/* Removes what is unfinished in .cvv, and looks whether another source has an event count there. What cannot be told counts as yes. */
+static bool look_for_other_sources(struct target *target)
+{
         cleanup(dir_close) DIR *dir = NULL;
         int fd = openat(target->control_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         struct dirent *entry;
+        bool found = false;
 
         dir = fd < 0 ? NULL : fdopendir(fd);
         if (!dir) {
                 fd_close(&fd);
-                return;
+                return true;
         }
-        while ((entry = readdir(dir)))
-                if (strncmp(entry->d_name, prefix, sizeof(prefix) - 1) == 0)
+        while ((entry = readdir(dir))) {
+                if (is_unfinished(entry->d_name))
                         (void)unlinkat(target->control_fd, entry->d_name, 0); /* what stays keeps .cvv, no more */
+                else if (strncmp(entry->d_name, EVENT_PREFIX, sizeof(EVENT_PREFIX) - 1) == 0)
+                        found = true;
+        }
+        return found;
 }
 
 int target_remove_marker(struct target *target)
 {
+        char name[EVENT_NAME_BYTES];
+
         if (target->control_fd < 0)
                 return 0;
-        remove_unfinished_markers(target);
-        if (unlinkat(target->control_fd, "partial", AT_REMOVEDIR) < 0 && errno != ENOENT)
+        event_name(target, name);
+        if (unlinkat(target->control_fd, name, 0) < 0 && errno != ENOENT)
                 return -errno;
+        target->event_count = 0;
+        if (look_for_other_sources(target))
+                return io_sync_directory(target->control_fd);
+        if (unlinkat(target->control_fd, "partial", AT_REMOVEDIR) < 0 && errno != ENOENT)
+                return errno == ENOTEMPTY || errno == EEXIST ? io_sync_directory(target->control_fd) : -errno;
         if (unlinkat(target->control_fd, "id", 0) < 0 && errno != ENOENT)
                 return -errno;
+        target->marker[0] = '\0';
         if (unlinkat(target->root.fd, ".cvv", AT_REMOVEDIR) < 0 && errno != ENOENT)
                 return -errno;
         fd_close(&target->partial_fd);

@@ -63,7 +63,8 @@ struct target {
         unsigned slot;         /* its bit in the masks of the records */
         char identity[256];    /* of the filesystem and directory; where it has none of its own, what is known of it */
         char marker[40];       /* the id in .cvv/id; empty while there is none */
-        uint64_t event_count;  /* of the marker */
+        uint32_t source_tag;   /* of the source that is mirrored here now; several may be in turn */
+        uint64_t event_count;  /* in .cvv/event.TAG, for each source its own; 0 while there is none */
         int control_fd;        /* .cvv on the target, -1 while absent */
         int partial_fd;        /* .cvv/partial */
         struct events *events; /* borrowed */
@@ -100,13 +101,15 @@ struct target {
         struct condition checkpoint;   /* for the checkpoint thread and who waits for it */
 };
 
-/* Opens the directory and reads its marker; takes the lock that keeps two cvv off one target. Changes nothing. */
-int target_open(struct target *target, const char *path, struct error *error);
+/* Opens the directory and reads its marker and the event count of the source with that tag; takes the lock that keeps two cvv off one
+ * target. Changes nothing. */
+int target_open(struct target *target, const char *path, uint32_t source_tag, struct error *error);
 /* A target whose directory is not there (yet): only its path is known. */
 int target_init_absent(struct target *target, const char *path);
-/* Makes .cvv, .cvv/partial and the marker with `event_count`, durably. `marker` is made up where it is empty. */
+/* Makes .cvv, .cvv/partial, the marker and the source's event count, durably. `marker` is made up where it is empty. */
 int target_write_marker(struct target *target, uint64_t event_count, struct error *error);
-/* Removes .cvv/partial and .cvv with what cvv itself put there; -ENOTEMPTY where something else lies in it. */
+/* Removes the source's event count, and, where no other source has anything here (an event count, partial files), .cvv/partial and .cvv with
+ * what cvv itself put there; -ENOTEMPTY where something else lies in it. */
 int target_remove_marker(struct target *target);
 int target_start(struct target *target, uint64_t queue_ceiling_bytes);
 void target_close(struct target *target);

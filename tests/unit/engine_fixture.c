@@ -61,7 +61,7 @@ static void open_target(struct engine *engine, unsigned slot)
         char path[256];
 
         (void)snprintf(path, sizeof(path), "%s/target%u", engine->sandbox->path, slot);
-        assert_int_equal(target_open(target, path, NULL), 0);
+        assert_int_equal(target_open(target, path, 0, NULL), 0);
         target->n = slot + 1;
         target->slot = slot;
         target->events = engine->context.events;

@@ -179,6 +179,53 @@ static void test_all_completes_after_any_loss(void **state)
         }
 }
 
+static void use_source(struct lab *lab, const char *source, const char *state)
+{
+        free(lab->options.source);
+        free(lab->options.state_dir);
+        lab->options.source = strdup(lab_path(lab, source));
+        lab->options.state_dir = strdup(lab_path(lab, state));
+}
+
+static void half_of_the_other(struct lab *lab)
+{
+        cleanup(fd_close) int other = openat(lab->dir, "other", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        uint8_t byte;
+
+        pattern_file(other, "h", 6 * MIB, 3);
+        lab_start(lab);
+        assert_int_equal(lab_read(lab, "h", 2 * MIB, 1, &byte), 1);
+        lab_wait_idle(lab);
+        lab_stop(lab);
+}
+
+static void test_two_sources_half_copied_in_turn_do_not_void_each_other(void **state)
+{
+        struct lab *lab = *state;
+
+        lab_shell(lab, "mkdir other");
+        half(lab);
+        use_source(lab, "other", "state-of-other");
+        for (int i = 0; i < 3; i++)
+                assert_int_equal(open_once(lab).void_slots, 0); /* its count passes that of the first */
+        half_of_the_other(lab);
+        use_source(lab, "source", "state");
+        assert_int_equal(open_once(lab).void_slots, 0);
+        use_source(lab, "other", "state-of-other");
+        assert_int_equal(open_once(lab).void_slots, 0);
+        lab_copy_all(lab);
+        assert_true(exists(lab->targets[0], ".cvv/id")); /* the first is not finished */
+        use_source(lab, "source", "state");
+        assert_int_equal(open_once(lab).void_slots, 0);
+        lab_copy_all(lab);
+        lab_shell(lab, "! ls -d state*/damaged-* 2>/dev/null");
+        for (int t = 0; t < LAB_TARGETS; t++) {
+                assert_true(pattern_is(lab->targets[t], "f", 6 * MIB, 1));
+                assert_true(pattern_is(lab->targets[t], "h", 6 * MIB, 3));
+                assert_false(exists(lab->targets[t], ".cvv"));
+        }
+}
+
 /* Damages the state's file; `unclean`: as if the last run had been killed. */
 static void damage_and_complete(struct lab *lab, const char *how, bool unclean)
 {
@@ -217,6 +264,7 @@ int main(void)
                 LAB_CASE(test_usage_errors_change_nothing),
                 LAB_CASE(test_a_state_in_use_is_refused),
                 LAB_CASE(test_all_completes_after_any_loss),
+                LAB_CASE(test_two_sources_half_copied_in_turn_do_not_void_each_other),
                 LAB_CASE(test_a_damaged_state_is_replaced_after_an_unclean_end),
         };
 

@@ -17,7 +17,7 @@ static struct target *open_other(struct engine *engine, struct target *target)
         target_path(engine, "other", path);
         if (mkdirat(engine->sandbox->dir, "other", 0755) < 0)
                 assert_int_equal(errno, EEXIST);
-        assert_int_equal(target_open(target, path, NULL), 0);
+        assert_int_equal(target_open(target, path, 0, NULL), 0);
         return target;
 }
 
@@ -44,7 +44,7 @@ static void second_opener_is_refused_and_told_by_whom(void **state)
         struct target target;
 
         target_path(engine, "target0", path);
-        assert_int_equal(target_open(&target, path, &error), -EBUSY);
+        assert_int_equal(target_open(&target, path, 0, &error), -EBUSY);
         (void)snprintf(pid, sizeof(pid), "pid %ld", (long)getpid());
         assert_non_null(strstr(error.message, path));
         assert_non_null(strstr(error.message, pid));
@@ -58,7 +58,7 @@ static void failed_open_can_be_closed(void **state)
         struct target target;
 
         target_path(engine, "absent", path);
-        assert_int_equal(target_open(&target, path, NULL), -ENOENT);
+        assert_int_equal(target_open(&target, path, 0, NULL), -ENOENT);
         target_close(&target);
 }
 
@@ -83,6 +83,36 @@ static void marker_is_read_back_by_the_next_opener(void **state)
         target_close(&target);
 }
 
+static void sources_have_event_counts_of_their_own(void **state)
+{
+        struct engine *engine = *state;
+        char marker[40], path[256];
+        struct target target;
+
+        open_other(engine, &target); /* of source 0 */
+        assert_int_equal(target_write_marker(&target, 7, NULL), 0);
+        (void)strcpy(marker, target.marker);
+        target_close(&target);
+
+        target_path(engine, "other", path);
+        assert_int_equal(target_open(&target, path, 0xabc, NULL), 0);
+        assert_string_equal(target.marker, marker);
+        assert_int_equal(target.event_count, 0);
+        assert_int_equal(target_write_marker(&target, 1, NULL), 0);
+        make_file(target.control_fd, "event.00000000.tmp.5.1", ""); /* of a crash */
+        assert_int_equal(target_remove_marker(&target), 0);
+        assert_false(exists(target.control_fd, "event.00000abc"));
+        assert_false(exists(target.control_fd, "event.00000000.tmp.5.1"));
+        target_close(&target);
+
+        open_other(engine, &target);
+        assert_string_equal(target.marker, marker);
+        assert_int_equal(target.event_count, 7);
+        assert_int_equal(target_remove_marker(&target), 0);
+        assert_false(exists(engine->sandbox->dir, "other/.cvv"));
+        target_close(&target);
+}
+
 static void control_directories_are_the_owners_alone(void **state)
 {
         struct engine *engine = *state;
@@ -99,8 +129,7 @@ static void control_directories_are_the_owners_alone(void **state)
 static void damaged_marker_is_none(void **state)
 {
         struct engine *engine = *state;
-        static const char *const texts[] = { "", "\n", "id=\nevent=1\n", "id=0123456789abcdef0123456789abcdef\n",
-                                             "event=3\n", "id=XYZ0123456789abcdef\nevent=1\n", "id=0123\nevent=1\n",
+        static const char *const texts[] = { "", "\n", "id=\nevent=1\n", "event=3\n", "id=XYZ0123456789abcdef\nevent=1\n", "id=0123\nevent=1\n",
                                              "id=0123456789abcdef0123456789abcdef0123456789abcdef\nevent=1\n" };
         struct target target;
 
@@ -140,7 +169,7 @@ static void control_directory_that_is_a_link_is_not_followed(void **state)
         assert_int_equal(mkdirat(engine->sandbox->dir, "other", 0755), 0);
         assert_int_equal(symlinkat("../target0/.cvv", engine->sandbox->dir, "other/.cvv"), 0);
         target_path(engine, "other", path);
-        assert_true(target_open(&target, path, &error) < 0);
+        assert_true(target_open(&target, path, 0, &error) < 0);
         assert_non_null(strstr(error.message, ".cvv"));
         target_close(&target);
 }
@@ -171,9 +200,9 @@ static void removing_the_marker_spares_what_others_put_there(void **state)
         open_other(engine, &target);
         assert_int_equal(target_write_marker(&target, 7, NULL), 0);
         make_file(target.partial_fd, "left-over", "bytes");
-        assert_int_equal(target_remove_marker(&target), -ENOTEMPTY);
+        assert_int_equal(target_remove_marker(&target), 0);
         assert_true(exists(engine->sandbox->dir, "other/.cvv/partial/left-over"));
-        assert_true(exists(engine->sandbox->dir, "other/.cvv/id")); /* work is owed: it is known again */
+        assert_true(exists(engine->sandbox->dir, "other/.cvv/id")); /* somebody's work is owed: it is known again */
         assert_int_equal(unlinkat(target.partial_fd, "left-over", 0), 0);
         make_file(target.control_fd, "note", "not cvv's");
         assert_int_equal(target_remove_marker(&target), -ENOTEMPTY);
@@ -485,6 +514,7 @@ int main(void)
                 ENGINE_CASE(second_opener_is_refused_and_told_by_whom),
                 ENGINE_CASE(failed_open_can_be_closed),
                 ENGINE_CASE(marker_is_read_back_by_the_next_opener),
+                ENGINE_CASE(sources_have_event_counts_of_their_own),
                 ENGINE_CASE(control_directories_are_the_owners_alone),
                 ENGINE_CASE(damaged_marker_is_none),
                 ENGINE_CASE(huge_marker_is_none),
