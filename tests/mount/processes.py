@@ -79,14 +79,14 @@ def reap(pid, seconds=2):
 
 
 def alive(pid):
-    """Whether the process runs; a zombie does not."""
+    """Whether the process runs; a zombie does not, unless threads of it are still on their way out and hold its locks."""
     try:
         os.waitpid(pid, os.WNOHANG)     # a daemon whose parent died may have become our child
     except ChildProcessError:
         pass
     try:
         with open('/proc/%d/stat' % pid) as file:
-            return file.read().rsplit(')', 1)[1].split()[0] not in 'ZX'
+            return file.read().rsplit(')', 1)[1].split()[0] not in 'ZX' or len(os.listdir('/proc/%d/task' % pid)) > 1
     except OSError:
         return False
 
