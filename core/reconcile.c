@@ -83,6 +83,13 @@ static bool looks_equal(const struct node_record *node, const struct statx *stat
         return true;
 }
 
+/* The version before, which cvv itself brought to some target. */
+static bool is_former(const struct node_record *node, const struct statx *stat, uint64_t granularity_ns)
+{
+        return (S_ISREG(node->mode) || S_ISLNK(node->mode)) &&
+               same_version(node->copied_size, node->copied_mtime_ns, stat, granularity_ns);
+}
+
 static enum reconcile_verdict judge_unpublished(const struct node_record *node, unsigned slot, const struct statx *stat,
                                                 enum existing existing, uint64_t granularity_ns)
 {
@@ -93,6 +100,9 @@ static enum reconcile_verdict judge_unpublished(const struct node_record *node, 
                 return RECONCILE_OURS;
         if (equal && (existing != EXISTING_VERIFY || !S_ISREG(node->mode)))
                 return RECONCILE_EQUAL;
+        /* The source changed between the rename and its record: what stands there is the version that was complete before. */
+        if (!equal && node->copied_mtime_ns != 0 && is_former(node, stat, granularity_ns))
+                return RECONCILE_REPLACE;
         if (existing == EXISTING_REPLACE)
                 return RECONCILE_REPLACE;
         if (existing == EXISTING_VERIFY && S_ISREG(node->mode) && stat->stx_size == node->size)
@@ -106,8 +116,7 @@ static enum reconcile_verdict judge_published(const struct node_record *node, bo
                                               uint64_t granularity_ns)
 {
         bool equal = looks_equal(node, stat, granularity_ns);
-        bool former = (S_ISREG(node->mode) || S_ISLNK(node->mode)) &&
-                      same_version(node->copied_size, node->copied_mtime_ns, stat, granularity_ns);
+        bool former = is_former(node, stat, granularity_ns);
 
         if (complete)
                 return equal ? RECONCILE_AS_RECORDED : former ? RECONCILE_REPLACE : RECONCILE_CONFLICT;
@@ -251,7 +260,7 @@ static bool change_source(void *context, struct node_record *node, struct name_r
                 change->content_changed = true;
                 if (node->complete | node->partial)
                         node->flags |= VIEW_NODE_DRIFTED;
-                if (node->complete & name->published) {
+                if (node->complete) { /* perhaps under its name already: only the record may be missing */
                         node->copied_size = node->size;
                         node->copied_mtime_ns = node->mtime_ns;
                 }

@@ -52,7 +52,9 @@ static void files_are_judged_by_records_and_sight(void **state)
                 { 0, LONGER, SKIP, 1, RECONCILE_CONFLICT },
                 { 0, LONGER, VERIFY, 1, RECONCILE_CONFLICT },
                 { 0, LONGER, REPLACE, 1, RECONCILE_REPLACE },
-                { 0, OLD, SKIP, 1, RECONCILE_CONFLICT },
+                { 0, OLD, SKIP, 1, RECONCILE_REPLACE }, /* its rename was not recorded any more: cvv's own former version */
+                { 0, OLD, VERIFY, 1, RECONCILE_REPLACE },
+                { X, OLD, SKIP, 1, RECONCILE_REPLACE },
                 { X, SAME, SKIP, 1, RECONCILE_EQUAL },
                 { X, LONGER, SKIP, 1, RECONCILE_CONFLICT },
                 { 0, DIRECTORY, SKIP, 1, RECONCILE_CONFLICT },
@@ -251,6 +253,33 @@ static void source_file_that_changes_is_a_new_generation(void **state)
         assert_int_equal(atomic_load(&engine->changed_id), id);
         engine_assert_totals(engine);
         assert_int_equal(engine_progress(engine).owed_bytes, 2 * 11);
+}
+
+static bool set_complete(void *context, struct node_record *node)
+{
+        (void)context;
+        node->complete |= 1;
+        return true;
+}
+
+static void version_whose_rename_was_not_recorded_is_replaced_by_the_next(void **state)
+{
+        struct engine *engine = *state;
+        uint64_t id;
+
+        engine->options.existing = EXISTING_SKIP;
+        engine->options.existing_given = true;
+        engine_put_file(engine->source_dir, "a", 10, 'a', 0);
+        id = engine_lookup(engine, VIEW_ROOT, "a");
+        assert_int_equal(view_update(engine->view, id, set_complete, NULL), 0);
+        engine_put_file(engine->target_dirs[0], "a", 10, 'a', 0); /* renamed, and then the crash */
+        engine_put_file(engine->source_dir, "a", 11, 'b', 60000000000);
+        engine_remount(engine);
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        assert_int_equal(engine_node(engine, id).generation, 2);
+        assert_int_equal(engine_name(engine, VIEW_ROOT, "a").conflict, 0);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_PENDING], 1);
+        engine_assert_totals(engine);
 }
 
 static bool set_partial(void *context, struct node_record *node)
@@ -671,6 +700,7 @@ int main(void)
                 ENGINE_CASE(new_name_is_found_with_its_attributes_and_keeps_its_id),
                 ENGINE_CASE(absent_name_is_absent),
                 ENGINE_CASE(source_file_that_changes_is_a_new_generation),
+                ENGINE_CASE(version_whose_rename_was_not_recorded_is_replaced_by_the_next),
                 ENGINE_CASE(changed_ctime_counts_in_the_middle_of_a_copy_only),
                 ENGINE_CASE(name_that_changes_its_type_keeps_the_totals),
                 ENGINE_CASE(vanished_name_is_missing_until_it_returns),
