@@ -340,6 +340,8 @@ int mirror_open(const struct options *options, void (*notice)(const char *line),
         mirror->owner = getuid();
         steps_init();
         result = setup_open(options, notice, error, &mirror->setup);
+        if (result == 0 && options->mode != MODE_TRANSFER && notice)
+                notice("this version copies and does not read back yet: nothing is reported as verified; --mode transfer says the same");
         if (result == 0) {
                 result = make_services(mirror, options);
                 set_up_context(mirror, options);
