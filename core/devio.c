@@ -13,6 +13,7 @@ struct devio_thread {
         struct devio *devio;
         pthread_t handle;
         uint64_t busy_since_ns; /* 0: idle */
+        struct devio_job *job;  /* that it runs */
         bool ended;
 };
 
@@ -58,12 +59,14 @@ static void *devio_main(void *argument)
                         devio->tail = &devio->head;
                 job->state = JOB_RUNNING;
                 thread->busy_since_ns = clock_now_ns();
+                thread->job = job;
                 mutex_unlock(&devio->lock);
 
                 result = job->run(job);
 
                 mutex_lock(&devio->lock);
                 thread->busy_since_ns = 0;
+                thread->job = NULL;
                 job->result = result;
                 job->state = JOB_DONE;
                 condition_broadcast(&devio->done);
@@ -104,23 +107,36 @@ int devio_new(const char *name, unsigned thread_count, struct devio **ret_devio)
         return 0;
 }
 
-static bool is_hung_locked(const struct devio *devio)
+static uint64_t stuck_ns_locked(const struct devio *devio)
 {
-        uint64_t now = clock_now_ns();
+        uint64_t now = clock_now_ns(), stuck_ns = UINT64_MAX;
 
         for (unsigned i = 0; i < devio->thread_count; i++) {
                 uint64_t since = devio->threads[i].busy_since_ns;
 
-                if (since == 0 || now - since < DEVIO_HUNG_NS)
-                        return false;
+                if (since == 0)
+                        return 0;
+                if (now - since < stuck_ns)
+                        stuck_ns = now - since;
         }
-        return true;
+        return stuck_ns;
+}
+
+static bool is_hung_locked(const struct devio *devio)
+{
+        return stuck_ns_locked(devio) >= DEVIO_HUNG_NS;
 }
 
 bool devio_is_hung(struct devio *devio)
 {
         MUTEX_SCOPE(&devio->lock);
         return is_hung_locked(devio);
+}
+
+uint64_t devio_stuck_ns(struct devio *devio)
+{
+        MUTEX_SCOPE(&devio->lock);
+        return stuck_ns_locked(devio);
 }
 
 static void append_locked(struct devio *devio, struct devio_job *job)
@@ -178,9 +194,53 @@ int devio_submit(struct devio *devio, struct devio_job *job)
                 mutex_unlock(&devio->lock);
                 return -ESHUTDOWN;
         }
+        job->submitted_ns = clock_now_ns();
         append_locked(devio, job);
         mutex_unlock(&devio->lock);
         return 0;
+}
+
+static void list_overdue(struct devio_job *job, uint64_t before_ns, struct devio_job ***tail)
+{
+        if (!job || !job->overdue || job->submitted_ns > before_ns)
+                return;
+        atomic_fetch_add(&job->references, 1);
+        job->next_overdue = NULL;
+        **tail = job;
+        *tail = &job->next_overdue;
+}
+
+/* Those that run, and those that wait behind them. */
+static struct devio_job *find_overdue(struct devio *devio, uint64_t before_ns)
+{
+        struct devio_job *first = NULL, **tail = &first;
+
+        MUTEX_SCOPE(&devio->lock);
+        for (unsigned i = 0; i < devio->thread_count; i++)
+                list_overdue(devio->threads[i].job, before_ns, &tail);
+        for (struct devio_job *job = devio->head; job; job = job->next)
+                list_overdue(job, before_ns, &tail);
+        return first;
+}
+
+void devio_overdue(struct devio *devio, uint64_t age_ns)
+{
+        uint64_t now = clock_now_ns();
+        struct devio_job *job = now > age_ns ? find_overdue(devio, now - age_ns) : NULL, *next;
+
+        for (; job; job = next) {
+                bool queued = false;
+
+                next = job->next_overdue;
+                if (job->overdue(job, now - job->submitted_ns)) {
+                        mutex_lock(&devio->lock);
+                        queued = job->state == JOB_QUEUED && remove_locked(devio, job);
+                        mutex_unlock(&devio->lock);
+                }
+                if (queued)
+                        devio_job_unref(job); /* the queue's */
+                devio_job_unref(job);
+        }
 }
 
 bool devio_stop(struct devio *devio, uint64_t deadline_ns)

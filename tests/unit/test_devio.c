@@ -26,6 +26,9 @@ struct gate_job {
         struct devio_job base;
         struct gate *gate;
         int answer;
+        bool is_waited_for; /* see overdue */
+        unsigned asked;
+        uint64_t age_ns;
 };
 
 static void gate_init(struct gate *gate, bool open)
@@ -285,6 +288,77 @@ static void many_callers_get_their_own_results(void **state)
         assert_int_equal(gate.freed, 800);
 }
 
+static bool gate_overdue(struct devio_job *base, uint64_t age_ns)
+{
+        struct gate_job *job = (struct gate_job *)base;
+
+        job->asked++;
+        job->age_ns = age_ns;
+        return !job->is_waited_for;
+}
+
+static struct gate_job *submit(struct devio *devio, struct gate *gate, bool is_waited_for)
+{
+        struct gate_job *job = job_of(gate, 0);
+
+        job->is_waited_for = is_waited_for;
+        job->base.overdue = gate_overdue;
+        atomic_fetch_add(&job->base.references, 1); /* for the test */
+        assert_int_equal(devio_submit(devio, &job->base), 0);
+        return job;
+}
+
+static void overdue_jobs_are_given_up_whether_they_run_or_wait(void **state)
+{
+        struct devio *devio = devio_of(1);
+        struct gate gate;
+        struct gate_job *jobs[4];
+
+        gate_init(&gate, false);
+        for (unsigned i = 0; i < 4; i++) {
+                jobs[i] = submit(devio, &gate, i == 2);
+                if (i == 0)
+                        wait_for(&gate, &gate.running, 1);
+        }
+        devio_overdue(devio, LONG_NS);
+        for (unsigned i = 0; i < 4; i++)
+                assert_int_equal(jobs[i]->asked, 0); /* none is so old */
+        devio_overdue(devio, 0);
+        for (unsigned i = 0; i < 4; i++)
+                assert_int_equal(jobs[i]->asked, 1);
+        devio_overdue(devio, 0);
+        assert_int_equal(jobs[0]->asked, 2); /* it runs on, and is asked again */
+        assert_int_equal(jobs[1]->asked, 1);
+        assert_int_equal(jobs[2]->asked, 2);
+        assert_true(jobs[2]->age_ns >= 1);
+        gate_open(&gate);
+        wait_for(&gate, &gate.ran, 2); /* the first, and the one that is waited for */
+        for (unsigned i = 0; i < 4; i++)
+                devio_job_unref(&jobs[i]->base);
+        end(devio, &gate);
+        assert_int_equal(gate.ran, 2);
+        assert_int_equal(gate.freed, 4);
+}
+
+static void device_is_stuck_while_all_threads_are_in_a_job(void **state)
+{
+        struct devio *devio = devio_of(2);
+        struct gate gate;
+        struct gate_job *first, *second;
+
+        gate_init(&gate, false);
+        assert_int_equal(devio_stuck_ns(devio), 0);
+        first = submit(devio, &gate, true);
+        wait_for(&gate, &gate.running, 1);
+        assert_int_equal(devio_stuck_ns(devio), 0);
+        second = submit(devio, &gate, true);
+        wait_for(&gate, &gate.running, 2);
+        assert_true(devio_stuck_ns(devio) > 0);
+        devio_job_unref(&first->base);
+        devio_job_unref(&second->base);
+        end(devio, &gate);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -295,6 +369,8 @@ int main(void)
                 cmocka_unit_test(calls_fail_at_once_while_all_threads_are_stuck),
                 cmocka_unit_test(stop_says_that_a_thread_is_stuck_and_takes_nothing_more),
                 cmocka_unit_test(no_submitted_job_is_lost_when_stopping),
+                cmocka_unit_test(overdue_jobs_are_given_up_whether_they_run_or_wait),
+                cmocka_unit_test(device_is_stuck_while_all_threads_are_in_a_job),
                 cmocka_unit_test(many_callers_get_their_own_results),
         };
 
