@@ -87,10 +87,10 @@ int mirror_fill(struct mirror *mirror, uint64_t id)
 static bool change_retry(void *context, struct node_record *node)
 {
         (void)context;
-        if (node->failed == 0 && !(node->flags & VIEW_NODE_MISSING))
+        if (node->failed == 0 && !(node->flags & VIEW_NODE_UNAVAILABLE))
                 return false;
         node->failed = 0;
-        node->flags &= ~(uint32_t)VIEW_NODE_MISSING;
+        node->flags &= ~(uint32_t)VIEW_NODE_UNAVAILABLE;
         node->last_error = 0;
         return true;
 }

@@ -68,7 +68,7 @@ static int on_drifted(void *context, uint64_t id)
                 if (file)
                         file_reload(file);
         }
-        return result < 0 || (after.flags & VIEW_NODE_MISSING) ? -EIO : 0;
+        return result < 0 || (after.flags & VIEW_NODE_UNAVAILABLE) ? -EIO : 0;
 }
 
 static void on_fell_behind(void *context, struct target *target)

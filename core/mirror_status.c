@@ -217,7 +217,7 @@ enum file_state mirror_node_state(struct mirror *mirror, const struct node_recor
                 return FILE_CONFLICT;
         if (finished == all || !(node->flags & VIEW_NODE_SOURCE))
                 return (node->verified & all) == all ? FILE_VERIFIED : FILE_COPIED;
-        if ((node->failed & all) || (node->flags & VIEW_NODE_MISSING))
+        if ((node->failed & all) || (node->flags & VIEW_NODE_UNAVAILABLE))
                 return FILE_FAILED;
         return (node->partial | node->complete) & all ? FILE_PARTIAL : FILE_PENDING;
 }
@@ -418,7 +418,7 @@ static void error_line(struct list_walk *walk, const char *path, const struct na
         each_slot(walk, name->conflict, path, "a different file has this name", "it is kept, and this one is not copied there");
         if (name->conflict == 0)
                 each_slot(walk, node->failed, path, reason, "tried again at `retry` or at the next mount");
-        if (node->flags & VIEW_NODE_MISSING)
+        if (node->flags & VIEW_NODE_UNAVAILABLE)
                 (void)fprintf(walk->spool, "%s: source: %s; tried again at `retry` or at the next mount\n", path,
                               node->last_error < 0 ? reason : "it vanished"); /* as above */
 }

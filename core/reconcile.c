@@ -231,6 +231,7 @@ static void fill_attributes(struct node_record *node, const struct statx *stat)
 struct source_change {
         const struct statx *stat;
         bool excluded;
+        uint64_t epoch; /* of this mount */
         bool content_changed;
         uint64_t id;
 };
@@ -246,6 +247,16 @@ static bool content_differs(const struct node_record *node, const struct statx *
         if (node->size != stat->stx_size || node->mtime_ns != metadata_time_ns(&stat->stx_mtime))
                 return true;
         return S_ISREG(node->mode) && node->partial != 0 && node->ctime_ns != metadata_time_ns(&stat->stx_ctime);
+}
+
+/* That it is there says nothing of its bytes, so a look alone does not take back that they could not be read. */
+static void readable_again(struct node_record *node)
+{
+        if (!(node->flags & VIEW_NODE_UNREADABLE))
+                return;
+        node->flags &= ~(uint32_t)VIEW_NODE_UNREADABLE;
+        if (node->failed == 0)
+                node->last_error = 0;
 }
 
 static bool change_source(void *context, struct node_record *node, struct name_record *name)
@@ -276,6 +287,8 @@ static bool change_source(void *context, struct node_record *node, struct name_r
                 node->generation++;
                 change->content_changed = true; /* who has it open reads the source's from now on */
         }
+        if (change->content_changed || node->epoch != change->epoch)
+                readable_again(node);
         fill_attributes(node, change->stat);
         node->source_ino = change->stat->stx_ino;
         node->flags |= VIEW_NODE_SOURCE;
@@ -354,7 +367,7 @@ static int take_source_name(struct reconcile *reconcile, uint64_t parent, const 
 {
         struct context *context = reconcile->context;
         bool excluded = is_excluded(reconcile, parent, name, S_ISDIR(stat->stx_mode));
-        struct source_change change = { .stat = stat, .excluded = excluded };
+        struct source_change change = { .stat = stat, .excluded = excluded, .epoch = context->epoch };
         int result = view_update_name(reconcile->view, parent, name, change_source, &change);
 
         if (result == -ENOENT)

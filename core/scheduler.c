@@ -248,9 +248,9 @@ static bool change_unreadable(void *context, struct node_record *node)
 {
         const struct missing_change *change = context;
 
-        if (node->flags & VIEW_NODE_MISSING)
+        if (node->flags & VIEW_NODE_UNREADABLE)
                 return false;
-        node->flags |= VIEW_NODE_MISSING;
+        node->flags |= VIEW_NODE_UNREADABLE;
         node->last_error = change->error;
         return true;
 }
@@ -278,7 +278,7 @@ static void bring_file(struct scheduler *scheduler, uint64_t id, uint64_t allowe
         uint64_t from = 0, needed;
         int result = 0;
 
-        if (view_node(scheduler->view, id, &node) < 0 || (node.flags & VIEW_NODE_MISSING))
+        if (view_node(scheduler->view, id, &node) < 0 || (node.flags & VIEW_NODE_UNAVAILABLE))
                 return;
         needed = needed_slots(scheduler, id, &node) & allowed;
         if (needed == 0 || files_get(scheduler->files, id, &file) < 0)

@@ -446,7 +446,7 @@ enum category view_classify(uint64_t target_mask, const struct node_record *node
                 return CATEGORY_CONFLICT;
         if (done == target_mask && target_mask != 0)
                 return (node->skipped & target_mask) == target_mask ? CATEGORY_SKIPPED : CATEGORY_COPIED;
-        if (node->flags & VIEW_NODE_MISSING)
+        if (node->flags & VIEW_NODE_UNAVAILABLE)
                 return CATEGORY_MISSING;
         return node->failed & target_mask ? CATEGORY_FAILED : CATEGORY_PENDING;
 }
@@ -558,7 +558,7 @@ struct share {
 /* What lacks of the node is owed to the slot: it is there to be had, and can be there. */
 static bool is_owed(const struct node_record *node, unsigned slot)
 {
-        return !((node->conflict | node->failed) >> slot & 1) && !(node->flags & VIEW_NODE_MISSING);
+        return !((node->conflict | node->failed) >> slot & 1) && !(node->flags & VIEW_NODE_UNAVAILABLE);
 }
 
 /* What a node contributes to the figures of one slot. */

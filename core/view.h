@@ -39,11 +39,13 @@ enum {
 /* flags of a node */
 enum {
         VIEW_NODE_SOURCE = 1 << 0,   /* the source has it */
-        VIEW_NODE_MISSING = 1 << 1,  /* the source had it: vanished, or cannot be read */
+        VIEW_NODE_MISSING = 1 << 1,  /* the source had it: vanished */
         VIEW_NODE_QUEUED = 1 << 2,   /* it will be brought unasked */
         VIEW_NODE_LINKS = 1 << 3,    /* it has further names (link records) */
         VIEW_NODE_LOADED = 1 << 4,   /* a directory: every name of it is recorded */
         VIEW_NODE_DRIFTED = 1 << 5,  /* the source file changed while it was copied; said once */
+        VIEW_NODE_UNREADABLE = 1 << 6, /* the source shows it and does not give its bytes; until `retry`, new content or the next mount */
+        VIEW_NODE_UNAVAILABLE = VIEW_NODE_MISSING | VIEW_NODE_UNREADABLE,
 };
 
 /* flags of a name; above them a category and the epoch in which it was counted */

@@ -307,7 +307,7 @@ static void recount_node(struct recount *recount, uint64_t id, const struct node
 {
         for (unsigned slot = 0; slot < ENGINE_TARGETS; slot++) {
                 uint64_t present = view_slot_bytes(recount->engine->view, id, node, slot);
-                uint64_t owed = (node->conflict | node->failed) >> slot & 1 || (node->flags & VIEW_NODE_MISSING)
+                uint64_t owed = (node->conflict | node->failed) >> slot & 1 || (node->flags & VIEW_NODE_UNAVAILABLE)
                                     ? 0
                                     : node->size - present;
 

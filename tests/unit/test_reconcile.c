@@ -330,6 +330,39 @@ static void name_that_changes_its_type_keeps_the_totals(void **state)
         assert_int_equal(view_directories_owed(engine->view), 0);
 }
 
+static bool set_unreadable(void *context, struct node_record *node)
+{
+        (void)context;
+        node->flags |= VIEW_NODE_UNREADABLE;
+        node->last_error = -EIO;
+        return true;
+}
+
+static void unreadable_file_is_missing_until_it_changes_or_the_next_mount(void **state)
+{
+        struct engine *engine = *state;
+        uint64_t id;
+
+        engine_put_file(engine->source_dir, "a", 10, 'a', 0);
+        id = engine_lookup(engine, VIEW_ROOT, "a");
+        for (int round = 0; round < 2; round++) {
+                assert_int_equal(view_update(engine->view, id, set_unreadable, NULL), 0);
+                assert_int_equal(reconcile_renew(engine->reconcile, id), 0); /* it is there: that was known */
+                assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+                assert_int_equal(engine_progress(engine).files[CATEGORY_MISSING], 1);
+                assert_int_equal(engine_progress(engine).owed_bytes, 0);
+                engine_assert_totals(engine);
+                if (round == 0)
+                        engine_put_file(engine->source_dir, "a", 11, 'b', 1);
+                else
+                        engine_remount(engine);
+                (void)reconcile_directory(engine->reconcile, VIEW_ROOT);
+                assert_int_equal(engine_progress(engine).files[CATEGORY_PENDING], 1);
+                assert_int_equal(engine_node(engine, id).last_error, 0);
+                engine_assert_totals(engine);
+        }
+}
+
 static void vanished_name_is_missing_until_it_returns(void **state)
 {
         struct engine *engine = *state;
@@ -703,6 +736,7 @@ int main(void)
                 ENGINE_CASE(version_whose_rename_was_not_recorded_is_replaced_by_the_next),
                 ENGINE_CASE(changed_ctime_counts_in_the_middle_of_a_copy_only),
                 ENGINE_CASE(name_that_changes_its_type_keeps_the_totals),
+                ENGINE_CASE(unreadable_file_is_missing_until_it_changes_or_the_next_mount),
                 ENGINE_CASE(vanished_name_is_missing_until_it_returns),
                 ENGINE_CASE(vanished_name_that_every_target_has_may_go),
                 ENGINE_CASE(all_vanished_names_of_a_big_directory_are_met),
