@@ -1,4 +1,5 @@
 """kill -9 at random moments of a fill, mounted again each time: no wrong byte, no half final name, little copied twice."""
+import errno
 import json
 import mmap
 import os
@@ -12,7 +13,7 @@ import unittest
 
 from devices import FaultFs, LoopFs
 from harness import LONG, Case, MiB, bounded, detach, eventually, need_root, read_file, seed, timeout
-from processes import SCALE, alive, wait_dead
+from processes import SCALE, wait_dead
 from trees import compare_trees, mixed_tree, walk, write_random
 
 KILLS = 100 if LONG else 8
@@ -240,11 +241,11 @@ class RandomKills(Case):
                 got = read_file(mount.path(path), length, offset)
                 if got != read_file(os.path.join(self.source, path), length, offset):
                     with open(self.work.join('wrong'), 'a') as file:
-                        file.write('%r at %d, %d bytes\n' % (path, offset, length))
+                        file.write('wrong bytes at %d, length %d: %r\n' % (offset, length, path))
         except OSError as error:
-            if alive(mount.pid):
+            if error.errno not in (errno.ENOTCONN, errno.ECONNABORTED):
                 with open(self.work.join('wrong'), 'a') as file:
-                    file.write('%r: %s\n' % (path, error))
+                    file.write('%s: %r\n' % (error.strerror, path))
 
     def finish(self, mount, session):
         """The end of a round: all is complete, and the view is the source."""
