@@ -55,6 +55,11 @@ int control_start(struct control *control)
         return control_block_start(control->block);
 }
 
+void control_end_readers(struct control *control)
+{
+        control_block_end_readers(control->block);
+}
+
 void control_stop(struct control *control)
 {
         control_block_stop(control->block);
@@ -100,6 +105,13 @@ static int target_stat(struct control *control, struct control_node node, struct
         return -ENOENT;
 }
 
+/* tail -f reads again, and then lets go of the file, only where it looks longer and changed. */
+static void make_grown(struct stat *stat)
+{
+        stat->st_size = EVENT_LINE_BYTES;
+        (void)clock_gettime(CLOCK_REALTIME, &stat->st_mtim); /* cannot fail for this clock */
+}
+
 static int node_stat(struct control *control, struct control_node node, struct stat *ret_stat)
 {
         struct stat stat;
@@ -109,6 +121,8 @@ static int node_stat(struct control *control, struct control_node node, struct s
                 return target_stat(control, node, ret_stat);
         if (node.kind != CONTROL_FILE) {
                 control_stat(node, control_kind_is_directory(node.kind), &control->owner, ret_stat);
+                if (node.kind == CONTROL_EVENTS && control_block_has_ended(control->block))
+                        make_grown(ret_stat);
                 return 0;
         }
         r = mirror_getattr(control->mirror, node.argument, &stat);

@@ -22,6 +22,7 @@ int control_new(struct mirror *mirror, const struct options *options, struct ope
     __attribute__((nonnull, warn_unused_result));
 /* Starts and ends what answers blocking files; see control_block.h. */
 int control_start(struct control *control) __attribute__((nonnull, warn_unused_result));
+void control_end_readers(struct control *control) __attribute__((nonnull));
 void control_stop(struct control *control) __attribute__((nonnull));
 void control_free(struct control *control);
 

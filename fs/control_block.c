@@ -28,6 +28,8 @@ struct control_block_file {
         struct control_block_file *previous, *next;
         enum control_kind kind;
         bool ended;        /* nothing comes after what the buffer has */
+        bool revoked;      /* ended by control_block_end_readers() */
+        bool end_told;     /* and a reader has got the end of the file */
         uint64_t last_seq; /* events: what the buffer has had */
         size_t begin, end; /* what is not read yet */
         size_t buffer_bytes;
@@ -134,6 +136,11 @@ static void take_locked(struct control_block_file *file, size_t size, struct ans
         size_t left = file->end - file->begin;
 
         answer->size = size < left ? size : left;
+        if (answer->size == 0 && size > 0 && file->revoked) {
+                if (file->end_told)
+                        answer->result = -ENXIO;
+                file->end_told = true;
+        }
         if (answer->size == 0)
                 return;
         answer->data = malloc(answer->size);
@@ -273,6 +280,26 @@ void control_block_stop(struct control_block *block)
                 condition_signal(&block->signal);
         }
         (void)pthread_join(block->thread, NULL); /* fails for a thread that is none */
+}
+
+void control_block_end_readers(struct control_block *block)
+{
+        {
+                MUTEX_SCOPE(&block->lock);
+                for (struct control_block_file *file = block->files; file; file = file->next)
+                        file->ended = file->revoked = true;
+        }
+        block_wake(block); /* its thread answers */
+}
+
+bool control_block_has_ended(struct control_block *block)
+{
+        MUTEX_SCOPE(&block->lock);
+        for (const struct control_block_file *file = block->files; file; file = file->next) {
+                if (file->revoked && file->kind == CONTROL_EVENTS)
+                        return true;
+        }
+        return false;
 }
 
 void control_block_free(struct control_block *block)

@@ -30,6 +30,13 @@ int control_block_start(struct control_block *block) __attribute__((nonnull, war
 /* Answers all parked reads with an end of file, wakes the pollers, joins the thread. Later reads find the end. Idempotent.
  */
 void control_block_stop(struct control_block *block) __attribute__((nonnull));
+/* Ends the files that are open now: parked reads are answered with an end of file, pollers are woken, and later reads of
+ * these files find the end (behind what they have in their buffer), once; then ENXIO, since tail -f takes an end for a
+ * pause and would keep its file open. Files that are opened afterwards work as always. Waits for nothing; also before
+ * control_block_start() and after control_block_stop(). */
+void control_block_end_readers(struct control_block *block) __attribute__((nonnull));
+/* Whether a CONTROL_EVENTS that was ended so is open still. */
+bool control_block_has_ended(struct control_block *block) __attribute__((nonnull, warn_unused_result));
 /* After control_block_stop(); every file is closed. The mirror calls back no more: it has stopped
  * or calls mirror_on_idle's subscriber under its own care. NULL is allowed. */
 void control_block_free(struct control_block *block);

@@ -19,7 +19,10 @@ struct control_dir {
 
 struct reply_timeouts control_dir_timeouts(enum control_kind kind)
 {
-        return (struct reply_timeouts){.entry_s = kind < CONTROL_NAMED_END ? 3600.0 : 1.0, .attributes_s = 1.0};
+        return (struct reply_timeouts){
+            .entry_s = kind < CONTROL_NAMED_END ? 3600.0 : 1.0,
+            .attributes_s = kind == CONTROL_EVENTS ? 0 : 1.0, /* see make_grown() in control.c */
+        };
 }
 
 /* ---- opening ---- */

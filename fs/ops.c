@@ -155,6 +155,11 @@ int ops_start(struct ops *ops)
         return control_start(ops->control);
 }
 
+void ops_end_readers(struct ops *ops)
+{
+        control_end_readers(ops->control);
+}
+
 void ops_end_blocking(struct ops *ops)
 {
         control_stop(ops->control);

@@ -30,6 +30,8 @@ extern const struct fuse_lowlevel_ops ops_table;
 
 /* Starts the thread behind `.cvv`'s blocking files. 0 or -errno. */
 int ops_start(struct ops *ops) __attribute__((nonnull, warn_unused_result));
+/* Ends the blocking files that are open now; those opened afterwards block as always. */
+void ops_end_readers(struct ops *ops) __attribute__((nonnull));
 /* Ends blocking files: their readers get an end of file, now and later. */
 void ops_end_blocking(struct ops *ops) __attribute__((nonnull));
 /* Refuses requests that wait at the gates, so that the loop's threads come free. */

@@ -269,6 +269,11 @@ void session_exit(struct session *session)
         errno = saved;
 }
 
+void session_end_readers(struct session *session)
+{
+        ops_end_readers(session->ops);
+}
+
 static int workers_start(struct session *session)
 {
         int r = ops_start(session->ops);

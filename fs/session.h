@@ -23,6 +23,9 @@ int session_mount(struct mirror *mirror, const struct options *options, struct e
 int session_loop(struct session *session) __attribute__((nonnull, warn_unused_result));
 /* Async-signal-safe: makes session_loop() return soon. */
 void session_exit(struct session *session) __attribute__((nonnull));
+/* Gives an end of file to who reads `.cvv`'s blocking files now, so that they let go of the mount; who opens them
+ * afterwards blocks as always. Until session_free(); thread safe; waits for nothing. */
+void session_end_readers(struct session *session) __attribute__((nonnull));
 /* Unmounts where still mounted (lazily when busy) and frees. Until then the mount is there and who uses it waits. Behind
  * mirror_stop() (no more callbacks), before mirror_free(). NULL is allowed. */
 void session_free(struct session *session);

@@ -65,7 +65,9 @@ static int parse(int argc, char **argv, struct request *ret_request)
 /* Takes off the mount of a dead daemon. */
 static int clear_stale(const struct client *client)
 {
-        if (farewell_unmount(client, DETACH_LAZY) < 0)
+        const struct farewell nobody = {.pid_fd = -1};
+
+        if (farewell_unmount(&nobody, client, DETACH_LAZY) < 0)
                 return EXIT_FAILED;
         message_line(
             "%s: the cvv that served it was dead; the mount is cleared, the next one goes on from the last checkpoint",
@@ -154,7 +156,7 @@ static int unmount(const struct client *client, const struct status *status, enu
         cleanup(farewell_deinit) struct farewell farewell = {.pid_fd = -1};
 
         farewell_init(&farewell, status ? (pid_t)status->pid : 0);
-        if (farewell_unmount(client, how) < 0)
+        if (farewell_unmount(&farewell, client, how) < 0)
                 return EXIT_FAILED;
         if (farewell_wait(&farewell) < 0)
                 return interrupted_in_the_end(client);
@@ -294,7 +296,7 @@ static int helper_unmount(struct client *client, const struct helper_request *re
         int r;
 
         farewell_init(&farewell, known ? (pid_t)status.pid : 0);
-        r = farewell_unmount(client, how);
+        r = farewell_unmount(&farewell, client, how);
         if (r == 0 && !request->lazy && farewell_wait(&farewell) < 0)
                 (void)interrupted_in_the_end(client); /* it is unmounted, which is what was asked for */
         else if (r == 0 && known && request->verbose)

@@ -73,6 +73,13 @@ static bool take_signal(int number)
         return true;
 }
 
+static void end_readers(void)
+{
+        MUTEX_SCOPE(&mutex);
+        if (watched)
+                session_end_readers(watched);
+}
+
 static int left_ms(void)
 {
         uint64_t end, now = clock_now_ns();
@@ -99,6 +106,10 @@ static void *run(void *argument)
                         end_now("a device hangs; ending now, the next mount goes on from the last checkpoint");
                 if (ready <= 0 || read(signal_fd, &info, sizeof(info)) != sizeof(info))
                         continue;
+                if (info.ssi_signo == SIGUSR1) {
+                        end_readers();
+                        continue;
+                }
                 if (!take_signal((int)info.ssi_signo))
                         end_now("interrupted again");
                 say_resume();
@@ -111,6 +122,7 @@ static void fill_signals(sigset_t *set)
         static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
 
         (void)sigemptyset(set); /* these cannot fail: the numbers are valid */
+        (void)sigaddset(set, SIGUSR1);
         for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
                 struct sigaction old;
 

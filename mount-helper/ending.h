@@ -1,5 +1,5 @@
 /* The end of a daemon by SIGINT, SIGTERM or SIGHUP: within 5 s, also when a device hangs, and at once with the second
- * signal.
+ * signal. SIGUSR1 ends the readers of `.cvv`'s blocking files only, as whoever is about to unmount wishes.
  *
  * One thread waits for the signals. With the first one it prints (or logs) the line that resumes, makes the session end,
  * and then guards the orderly end that the main thread goes through: when that takes too long, or with a second signal, it

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@ struct search {
         int proc; /* /proc */
         void (*say)(const char *line);
         int lines;
+        const char *except; /* open files whose paths begin so do not count; or NULL */
 };
 
 static void file_close(FILE **file)
@@ -69,6 +71,18 @@ static bool link_holds(const struct search *search, int process, const char *nam
         return read_mount_id(search->proc, path) == search->mount->info.id;
 }
 
+static bool is_excepted(const struct search *search, int process, const char *descriptor)
+{
+        char link[32], path[PATH_MAX];
+        ssize_t size;
+
+        if (!search->except || strlen(descriptor) > 16)
+                return false;
+        (void)snprintf(link, sizeof(link), "fd/%s", descriptor); /* fits */
+        size = readlinkat(process, link, path, sizeof(path));
+        return size >= (ssize_t)strlen(search->except) && memcmp(path, search->except, strlen(search->except)) == 0;
+}
+
 static bool descriptor_holds(const struct search *search, int process)
 {
         cleanup(dir_close) DIR *directory = NULL;
@@ -83,7 +97,8 @@ static bool descriptor_holds(const struct search *search, int process)
         fd = -1; /* the stream's */
         while ((entry = readdir(directory)))
                 if (isdigit((unsigned char)entry->d_name[0]) &&
-                    read_mount_id(dirfd(directory), entry->d_name) == search->mount->info.id)
+                    read_mount_id(dirfd(directory), entry->d_name) == search->mount->info.id &&
+                    !is_excepted(search, process, entry->d_name))
                         return true;
         return false;
 }
@@ -163,21 +178,46 @@ static int list_mount_below(struct search *search, const char *path)
         return 0;
 }
 
-int holders_list(const char *path, const struct mount_entry *mount, void (*say)(const char *line))
+/* Says a line for each holder, until there are more than `limit`. */
+static int list(struct search *search, const char *path, int limit)
 {
         cleanup(dir_close) DIR *directory = opendir("/proc");
-        struct search search = {.mount = mount, .say = say};
         const struct dirent *entry;
         int r;
 
         if (!directory)
                 return -errno;
-        search.proc = dirfd(directory);
-        r = list_mount_below(&search, path);
+        search->proc = dirfd(directory);
+        r = list_mount_below(search, path);
         if (r < 0)
                 return r;
-        while (search.lines <= HOLDERS_MAX && (entry = readdir(directory)))
+        while (search->lines <= limit && (entry = readdir(directory)))
                 if (isdigit((unsigned char)entry->d_name[0]) && strtol(entry->d_name, NULL, 10) != getpid())
-                        look_at(&search, entry->d_name);
-        return search.lines;
+                        look_at(search, entry->d_name);
+        return search->lines;
+}
+
+int holders_list(const char *path, const struct mount_entry *mount, void (*say)(const char *line))
+{
+        struct search search = {.mount = mount, .say = say};
+
+        return list(&search, path, HOLDERS_MAX);
+}
+
+static void say_nothing(const char *line)
+{
+        (void)line;
+}
+
+int holders_others(const char *path, const struct mount_entry *mount)
+{
+        cleanup(pointer_free) char *control = NULL;
+        struct search search = {.mount = mount, .say = say_nothing};
+
+        if (asprintf(&control, "%s/.cvv/", path) < 0) {
+                control = NULL;
+                return -ENOMEM;
+        }
+        search.except = control;
+        return list(&search, path, 0);
 }

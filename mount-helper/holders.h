@@ -18,6 +18,10 @@ enum { HOLDERS_MAX = 10 };
  * /proc. */
 int holders_list(const char *path, const struct mount_entry *mount, void (*say)(const char *line)) __attribute__((nonnull));
 
+/* How many holders there are beside processes that only have files in the mount's `.cvv` open, as far as this user can see;
+ * 0, or a positive number (not counted to the end), or -errno as above. */
+int holders_others(const char *path, const struct mount_entry *mount) __attribute__((nonnull, warn_unused_result));
+
 /* The mount id in the text of a fdinfo file; 0 where there is none. Pure. */
 uint64_t holders_mount_id(const char *fdinfo) __attribute__((nonnull));
 

@@ -6,11 +6,12 @@ import json
 import os
 import re
 import select
+import signal
 import time
 import unittest
 from datetime import datetime
 
-from harness import Case, MiB, bounded, eventually, read_file, seed
+from harness import Case, MiB, alive, bounded, eventually, mounted, read_file, seed
 from trees import mixed_tree, walk
 
 FILES = ['README', 'state', 'progress', 'status', 'status.json', 'errors', 'skipped', 'wait', 'events', 'log', 'config',
@@ -440,6 +441,50 @@ class Blocking(Case):
         self.work.cvv('umount', '--now', mount.point)
         for job in jobs:
             job.join(20)
+
+    def test_tail_f_of_events_ends_at_unmount(self):
+        mount = self.busy()
+        jobs = [self.work.start(self.work.run, 'tail', *words, mount.path('.cvv/events')) for words in
+                (['-n', '+1', '-f'], ['-f'])]
+        time.sleep(0.5)
+        self.assertEqual([job.running() for job in jobs], [True, True])
+        result = self.work.cvv('umount', '--now', mount.point)
+        self.assertEqual(result.err, '')
+        self.assertIsNone(mounted(mount.point))
+        for job in jobs:
+            job.join(20)
+
+    def test_another_holder_keeps_the_mount_and_its_readers(self):
+        mount = self.busy()
+        job = self.work.start(self.end_quietly, mount.path('.cvv/events'))
+        time.sleep(0.3)
+        with open(mount.path('clip'), 'rb'):
+            result = self.work.cvv('umount', '--now', mount.point)
+            self.assertEqual(result.code, 1, result)
+            self.assertIn('is busy and stays mounted', result.err)
+            self.assertIn('%d python' % os.getpid(), result.err)
+            self.assertIsNotNone(mounted(mount.point))
+            self.assertTrue(job.running())
+        mount.umount('--now', expect=1)
+        job.join(20)
+
+    def test_readers_that_come_after_those_that_were_ended_block(self):
+        mount = self.busy()
+        for _ in range(2):
+            jobs = [self.work.start(self.assert_ends_empty, mount.path('.cvv', name)) for name in ('wait', 'events')]
+            time.sleep(0.3)
+            self.assertEqual([job.running() for job in jobs], [True, True])
+            os.kill(mount.pid, signal.SIGUSR1)
+            for job in jobs:
+                job.join(5)
+        self.assertTrue(alive(mount.pid))
+        mount.do('pause')
+        self.assertEqual(mount.wait(10), 'paused')
+
+    @staticmethod
+    def assert_ends_empty(path):
+        text = read_file(path)
+        assert path.endswith('events') or text == b'', text
 
     @staticmethod
     def end_quietly(path):

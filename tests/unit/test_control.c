@@ -344,6 +344,52 @@ static void blocked_readers_get_the_end_of_file_when_the_session_ends(void **sta
         scene_free(scene);
 }
 
+static void readers_are_ended_once_and_those_that_come_later_block(void **state)
+{
+        struct scene *scene = scene_new(false);
+        const char *const names[] = {".cvv/events", ".cvv/wait"};
+        struct reader readers[2];
+        int fds[2];
+        char byte;
+
+        fake_mirror_set_busy(scene->mirror, true);
+        for (int round = 0; round < 3; round++) {
+                for (size_t i = 0; i < 2; i++) {
+                        fds[i] = open_in(scene, names[i], O_RDONLY);
+                        reader_start(&readers[i], fds[i]);
+                }
+                usleep(20000);
+                assert_false(atomic_load(&readers[0].done) || atomic_load(&readers[1].done));
+                session_end_readers(scene->session);
+                for (size_t i = 0; i < 2; i++) {
+                        assert_int_equal(reader_join(&readers[i]), 0);
+                        assert_int_equal(read(fds[i], &byte, 1), -1);
+                        close(fds[i]);
+                }
+        }
+        scene_close(scene);
+}
+
+static void a_file_that_was_ended_gives_what_it_had_and_wakes_its_poller(void **state)
+{
+        struct scene *scene = scene_new(false);
+        int fd = open_in(scene, ".cvv/events", O_RDONLY);
+        char byte;
+
+        assert_int_equal(poll_now(fd, 0), 0);
+        session_end_readers(scene->session);
+        assert_int_equal(poll_now(fd, 20000), 1);
+        add_event(scene, "too late");
+        assert_int_equal(read(fd, &byte, 1), 0);
+        close(fd);
+        fd = open_in(scene, ".cvv/events", O_RDONLY);
+        assert_int_equal(read(fd, &byte, 1), 1);
+        session_end_readers(scene->session);
+        assert_int_equal(read(fd, &byte, 1), 1);
+        close(fd);
+        scene_close(scene);
+}
+
 static void a_blocked_reader_does_not_outlive_a_lazy_unmount(void **state)
 {
         struct scene *scene = scene_new(false);
@@ -395,6 +441,8 @@ int main(void)
             cmocka_unit_test(poll_tells_when_there_is_something_to_read),
             cmocka_unit_test(wait_gives_the_state_once_nothing_can_progress),
             cmocka_unit_test(blocked_readers_get_the_end_of_file_when_the_session_ends),
+            cmocka_unit_test(readers_are_ended_once_and_those_that_come_later_block),
+            cmocka_unit_test(a_file_that_was_ended_gives_what_it_had_and_wakes_its_poller),
             cmocka_unit_test(a_blocked_reader_does_not_outlive_a_lazy_unmount),
             cmocka_unit_test(closed_events_end_their_readers),
         };
