@@ -301,6 +301,15 @@ static int publish_name(void *context, uint64_t parent, const char *name)
         return result < 0 ? result : 0;
 }
 
+/* A file can stand in one list twice: with its last chunk, and as a whole. */
+static bool is_added(const struct publish_batch *batch, const struct file *file)
+{
+        for (size_t i = batch->count; i-- > 0;)
+                if (batch->names[i].file == file)
+                        return true;
+        return false;
+}
+
 void publish_add(struct publish_batch *batch, struct file *file)
 {
         struct target *target = batch->target;
@@ -328,7 +337,7 @@ void publish_add(struct publish_batch *batch, struct file *file)
                 context->work_found(context->callback_context); /* it comes again with it: chunkmove_run_whole() */
                 return;
         }
-        if (result == 0 && ready) {
+        if (result == 0 && ready && !is_added(batch, file)) {
                 visit.node = &node;
                 result = view_each_name(batch->view, file->id, &node, publish_name, &visit);
         }

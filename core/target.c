@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,15 +57,40 @@ static long lock_holder(int fd)
         return pid;
 }
 
+/* Whether the process was killed and is on its way out: it holds its locks until it is gone. */
+static bool is_dying(long pid)
+{
+        unsigned long long pending = 0;
+        char path[64], line[256], state = 0;
+        FILE *status;
+
+        (void)snprintf(path, sizeof(path), "/proc/%ld/status", pid); /* fits */
+        status = fopen(path, "re");
+        if (!status)
+                return pid > 0; /* gone just now */
+        while (fgets(line, sizeof(line), status)) {
+                (void)sscanf(line, "State: %c", &state); /* of the lines one is each */
+                (void)sscanf(line, "ShdPnd: %llx", &pending);
+        }
+        (void)fclose(status); /* only read */
+        return state == 'Z' || state == 'X' || (pending >> (SIGKILL - 1) & 1);
+}
+
 static int lock_root(struct target *target, struct error *error)
 {
-        long pid;
+        long pid = 0;
 
-        if (flock(target->root.fd, LOCK_EX | LOCK_NB) == 0)
-                return 0;
-        if (errno != EWOULDBLOCK)
-                return 0; /* the filesystem has no locks: the state's lock stands alone */
-        pid = lock_holder(target->root.fd);
+        for (int tries = 0; tries < DYING_TRIES; tries++) {
+                if (flock(target->root.fd, LOCK_EX | LOCK_NB) == 0)
+                        return 0;
+                if (errno != EWOULDBLOCK)
+                        return 0; /* the filesystem has no locks: the state's lock stands alone */
+                pid = lock_holder(target->root.fd);
+                if (!is_dying(pid))
+                        break;
+                /* The kernel tells nobody when the last thread of a killed process lets go. */
+                (void)nanosleep(&(struct timespec){ .tv_nsec = 50 * 1000 * 1000 }, NULL); /* cut short, it looks sooner */
+        }
         return error_set(error, -EBUSY, "target %s is in use by cvv, pid %ld; unmount that one first", target->root.path, pid);
 }
 
