@@ -20,6 +20,7 @@
 enum {
         MARKER_LIMIT_BYTES = 4096,
         EVENT_NAME_BYTES = 32,
+        DYING_TRIES = 100,
 };
 #define EVENT_PREFIX "event."
 
