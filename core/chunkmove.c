@@ -518,20 +518,21 @@ static int read_chunk(struct reading *reading)
         return result;
 }
 
-/* What a target gave must have the hash that the source's bytes had, where that is known. */
+/* Bytes that were read before must have the same hash again, where that is known. In the source another one is another version, with the
+ * size and times of the one before (a write through a mapping, a clock that was set back). */
 static int check_hash(struct reading *reading, const struct hash128 *hash)
 {
         struct move *move = reading->move;
         struct file *file = move->file;
         bool differs;
 
-        if (move->origin == MOVE_ORIGIN_SOURCE)
-                return 0;
         mutex_lock(&file->lock);
         differs = move->generation == file->generation && bitmap_test(&file->hashed, move->chunk) &&
                   !hash128_equal(hash, &file->hashes[move->chunk]);
         mutex_unlock(&file->lock);
-        return differs ? -EBADMSG : 0;
+        if (!differs)
+                return 0;
+        return move->origin == MOVE_ORIGIN_SOURCE ? -ESTALE : -EBADMSG;
 }
 
 static void blame_origin(struct reading *reading, int error)
@@ -549,7 +550,7 @@ static void blame_origin(struct reading *reading, int error)
 int chunkmove_run(struct move *move)
 {
         struct reading reading = { .move = move, .context = context_of(move->file), .fd = -1 };
-        uint64_t id = move->file->id;
+        uint64_t id = move->file->id, generation = move->generation;
         struct file_read *readers;
         struct hash128 hash = { { 0 } };
         bool from_source;
@@ -577,7 +578,7 @@ int chunkmove_run(struct move *move)
         if (!from_source)
                 file_read_resume(readers, result == -ESHUTDOWN ? result : 0);
         else if (result == -ESTALE)
-                file_read_resume(readers, reading.context->drifted(reading.context->callback_context, id));
+                file_read_resume(readers, reading.context->drifted(reading.context->callback_context, id, generation));
         else
                 file_read_resume(readers, result);
         return result;
@@ -670,7 +671,7 @@ int chunkmove_run_whole(struct file *file, uint64_t slots)
         mutex_unlock(&file->lock);
         result = S_ISDIR(file->mode) ? 0 : capture_node(file, generation);
         if (result == -ESTALE)
-                (void)context->drifted(context->callback_context, file->id); /* whether it helped or not: not this time */
+                (void)context->drifted(context->callback_context, file->id, generation); /* whether it helped or not: not this time */
         if (result < 0)
                 return result;
         for (CONTEXT_EACH_TARGET(context, slots, target)) {

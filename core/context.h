@@ -42,9 +42,10 @@ struct context {
         void (*content_changed)(void *context, uint64_t id);
         /* Somebody waits for this move (with a reference, taken over): it goes before everything. Called without locks. */
         void (*submit)(void *context, struct move *move);
-        /* The record of a file is not what its mover met in the source: the source is looked at again, and what lives of the file is
-         * loaded anew. May wait for the source. Called without locks. 0: it can be tried again; else what its readers get. */
-        int (*drifted)(void *context, uint64_t id);
+        /* The record of a file, of that generation, is not what its mover met in the source: the source is looked at again, and what lives of
+         * the file is loaded anew. Where neither size nor times say that it changed, it is a new generation all the same, unless a target has it
+         * whole: nobody knows which chunks are whose. May wait for the source. Called without locks. 0: it can be tried again; else what its readers get. */
+        int (*drifted)(void *context, uint64_t id, uint64_t generation);
         /* The queue of a target was full, and a chunk was not given to it. Called without locks. */
         void (*fell_behind)(void *context, struct target *target);
         /* A file that lacks something was found while everything is queued. Called without locks. */

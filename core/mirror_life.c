@@ -51,24 +51,57 @@ static void on_submit(void *context, struct move *move)
         scheduler_submit(mirror->scheduler, move);
 }
 
-static int on_drifted(void *context, uint64_t id)
+/* What lives of the file was loaded before the record came up to date: its mover met nothing else than what the record says now. */
+static bool is_outdated(struct file *file, const struct node_record *node)
+{
+        MUTEX_SCOPE(&file->lock);
+        return file->generation != node->generation || file->size != node->size || file->mtime_ns != node->mtime_ns ||
+               file->ctime_ns != node->ctime_ns;
+}
+
+/* Size and times are as they were, and the bytes, or what the mover saw of them, are not. Where a target has the file whole, that version
+ * stays: the hashes of all of its chunks are known, so no others get to the targets that lack it, and what a new generation published could
+ * not be told from it. */
+static int begin_again(struct mirror *mirror, uint64_t id, const struct node_record *node)
+{
+        cleanup(pointer_free) char *path = NULL;
+        int result;
+
+        if (node->complete != 0) {
+                if (view_path(mirror->view, id, &path) == 0)
+                        log_warning("%s has other bytes in the source than those that were copied, with the same size and times", path);
+                return -EIO;
+        }
+        result = reconcile_begin_again(mirror->reconcile, id, node->generation);
+        if (result < 0 || view_path(mirror->view, id, &path) < 0)
+                return result < 0 ? -EIO : 0;
+        events_add(mirror->context.events, "source-changed", path, 0, "its size and times are the same");
+        log_warning("%s changed in the source, although its size and times are the same: it is copied again", path);
+        return 0;
+}
+
+static int on_drifted(void *context, uint64_t id, uint64_t generation)
 {
         struct mirror *mirror = context;
         cleanup(file_release) struct file *file = NULL;
         struct node_record before, after;
-        int result = view_node(mirror->view, id, &before);
+        int result = view_node(mirror->view, id, &before), again = 0;
 
         if (result < 0)
                 return -EIO;
-        result = reconcile_renew(mirror->reconcile, id);
+        if (before.generation == generation)
+                result = reconcile_renew(mirror->reconcile, id);
         if (view_node(mirror->view, id, &after) < 0)
                 return -EIO;
-        if (after.generation == before.generation) { /* else content_changed has done it */
+        if (after.generation == generation) { /* else content_changed has done it */
                 file = files_peek(mirror->files, id);
+                if (result == 0 && after.ctime_ns == before.ctime_ns && !(after.flags & VIEW_NODE_UNAVAILABLE) &&
+                    !(file && is_outdated(file, &after)))
+                        again = begin_again(mirror, id, &after);
                 if (file)
                         file_reload(file);
         }
-        return result < 0 || (after.flags & VIEW_NODE_UNAVAILABLE) ? -EIO : 0;
+        return result < 0 || again < 0 || (after.flags & VIEW_NODE_UNAVAILABLE) ? -EIO : 0;
 }
 
 static void on_fell_behind(void *context, struct target *target)

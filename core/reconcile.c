@@ -259,6 +259,21 @@ static void readable_again(struct node_record *node)
                 node->last_error = 0;
 }
 
+/* What there is of the node is another version's. */
+static void begin_generation(struct node_record *node)
+{
+        if (node->complete | node->partial)
+                node->flags |= VIEW_NODE_DRIFTED;
+        if (node->complete) { /* perhaps under its name already: only the record may be missing */
+                node->copied_size = node->size;
+                node->copied_mtime_ns = node->mtime_ns;
+        }
+        node->generation++;
+        node->complete = node->verified = node->skipped = node->partial = node->failed = 0;
+        node->has_hash = false;
+        memset(&node->digests, 0, sizeof(node->digests));
+}
+
 static bool change_source(void *context, struct node_record *node, struct name_record *name)
 {
         struct source_change *change = context;
@@ -269,16 +284,7 @@ static bool change_source(void *context, struct node_record *node, struct name_r
         change->id = name->id;
         if (was_source && content_differs(node, change->stat)) {
                 change->content_changed = true;
-                if (node->complete | node->partial)
-                        node->flags |= VIEW_NODE_DRIFTED;
-                if (node->complete) { /* perhaps under its name already: only the record may be missing */
-                        node->copied_size = node->size;
-                        node->copied_mtime_ns = node->mtime_ns;
-                }
-                node->generation++;
-                node->complete = node->verified = node->skipped = node->partial = node->failed = 0;
-                node->has_hash = false;
-                memset(&node->digests, 0, sizeof(node->digests));
+                begin_generation(node);
         }
         if (!was_source) { /* targets alone had it until now: what they have is judged like any other existing file */
                 name->published = 0;
@@ -1021,4 +1027,17 @@ int reconcile_renew(struct reconcile *reconcile, uint64_t id)
         memcpy(name, node.name, node.name_size);
         name[node.name_size] = '\0';
         return call(reconcile, node.parent, name, &found);
+}
+
+static bool change_distrusted(void *context, struct node_record *node)
+{
+        if (node->generation != *(const uint64_t *)context)
+                return false;
+        begin_generation(node);
+        return true;
+}
+
+int reconcile_begin_again(struct reconcile *reconcile, uint64_t id, uint64_t generation)
+{
+        return view_update(reconcile->view, id, change_distrusted, &generation);
 }

@@ -30,6 +30,8 @@ int reconcile_refresh(struct reconcile *reconcile, uint64_t id, struct node_reco
 
 /* Looks at the source again, however fresh the record is. */
 int reconcile_renew(struct reconcile *reconcile, uint64_t id);
+/* What was copied of this generation of a file cannot be trusted to be one version: a new one begins, unless one has already. */
+int reconcile_begin_again(struct reconcile *reconcile, uint64_t id, uint64_t generation);
 
 /* --- on the scanner or a thread of the source's device --- */
 int reconcile_directory(struct reconcile *reconcile, uint64_t directory);

@@ -1,5 +1,7 @@
 #include "mirror_fixture.h"
 
+#include "core/mirror_internal.h"
+
 #include <sys/xattr.h>
 
 /* --- the objects of a tree --- */
@@ -224,6 +226,87 @@ static void test_a_source_that_changed_size_while_stopped_is_copied_anew(void **
         lab_assert_all_mirrored(lab);
 }
 
+static struct node_record node_of(struct lab *lab, const char *path)
+{
+        struct node_record node;
+
+        memset(&node, 0, sizeof(node));
+        assert_int_equal(view_node(lab->mirror->view, lab_id(lab, path), &node), 0);
+        return node;
+}
+
+static bool take_ctime(void *context, struct node_record *node)
+{
+        const struct stat *stat = context;
+
+        node->ctime_ns = stat->st_ctim.tv_sec * 1000000000ll + stat->st_ctim.tv_nsec;
+        return true;
+}
+
+/* Other bytes come, with the same size and times, as a write through a mapping may leave them. */
+static void change_bytes_only(struct lab *lab)
+{
+        struct stat stat;
+        uint64_t id;
+
+        pattern_file(lab->source, "f", 3 * MIB, 2);
+        set_mtime(lab->source, "f", 1600000000);
+        assert_int_equal(fstatat(lab->source, "f", &stat, 0), 0);
+        lab_open(lab);
+        assert_int_equal(view_resolve(lab->mirror->view, "f", &id), 0);
+        assert_int_equal(view_update(lab->mirror->view, id, take_ctime, &stat), 0);
+        assert_int_equal(mirror_start(lab->mirror, NULL), 0);
+        lab_wait_scanned(lab);
+}
+
+static void test_a_half_copied_source_that_changes_in_its_bytes_only_begins_again(void **state)
+{
+        struct lab *lab = *state;
+        uint64_t generation;
+        uint8_t byte;
+
+        pattern_file(lab->source, "f", 3 * MIB, 1);
+        set_mtime(lab->source, "f", 1600000000);
+        lab_start(lab);
+        assert_int_equal(lab_read(lab, "f", 0, 1, &byte), 1);
+        lab_wait_idle(lab);
+        lab_stop(lab);
+        lab_use_targets(lab, (const char *const[]){ "t4", NULL }); /* it comes from the source once more */
+        change_bytes_only(lab);
+        generation = node_of(lab, "f").generation;
+        assert_int_equal(lab_read(lab, "f", 1, 1, &byte), 1);
+        lab_wait_idle(lab); /* a reader is answered before its chunk was read to the end */
+        assert_int_equal(node_of(lab, "f").generation, generation + 1);
+        lab_stop(lab);
+        lab_use_targets(lab, (const char *const[]){ "t1", "t2", "t3", NULL });
+        lab_copy_all(lab);
+        lab_assert_all_mirrored(lab);
+}
+
+static void test_a_version_that_a_target_has_whole_is_not_mixed_with_other_bytes(void **state)
+{
+        struct lab *lab = *state;
+        uint64_t generation;
+        uint8_t byte;
+
+        pattern_file(lab->source, "f", 3 * MIB, 1);
+        set_mtime(lab->source, "f", 1600000000);
+        lab_copy_all(lab);
+        lab_shell(lab, "rm t1/f t2/f");
+        lab_use_targets(lab, (const char *const[]){ "t1", "t2", NULL });
+        change_bytes_only(lab);
+        generation = node_of(lab, "f").generation;
+        (void)lab_read(lab, "f", MIB, 1, &byte);
+        lab_wait_idle(lab);
+        assert_int_equal(node_of(lab, "f").generation, generation);
+        assert_false(exists(lab->targets[0], "f"));
+        lab_stop(lab);
+        lab_use_targets(lab, (const char *const[]){ "t1", "t2", "t3", NULL });
+        lab_copy_all(lab);
+        for (int i = 0; i < LAB_TARGETS; i++)
+                assert_true(pattern_is(lab->targets[i], "f", 3 * MIB, 1));
+}
+
 static void test_a_published_file_follows_its_source(void **state)
 {
         struct lab *lab = *state;
@@ -395,6 +478,8 @@ int main(void)
                 LAB_CASE(test_an_unfinished_target_shows_no_final_name),
                 LAB_CASE(test_a_source_that_changes_between_chunks_is_never_mixed),
                 LAB_CASE(test_a_source_that_changed_size_while_stopped_is_copied_anew),
+                LAB_CASE(test_a_half_copied_source_that_changes_in_its_bytes_only_begins_again),
+                LAB_CASE(test_a_version_that_a_target_has_whole_is_not_mixed_with_other_bytes),
                 LAB_CASE(test_a_published_file_follows_its_source),
                 LAB_CASE(test_a_source_that_changes_all_the_time_is_never_published_as_a_mix),
                 LAB_CASE(test_small_chunks_with_little_memory_and_many_jobs),

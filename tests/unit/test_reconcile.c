@@ -307,6 +307,26 @@ static void changed_ctime_counts_in_the_middle_of_a_copy_only(void **state)
         assert_int_equal(engine_node(engine, id).partial, 0);
 }
 
+static void untrusted_generation_begins_again_once(void **state)
+{
+        struct engine *engine = *state;
+        struct node_record node;
+        uint64_t id;
+
+        engine_put_file(engine->source_dir, "a", 10, 'a', 0);
+        id = engine_lookup(engine, VIEW_ROOT, "a");
+        engine_publish(engine, VIEW_ROOT, "a", 1);
+        for (int mover = 0; mover < 3; mover++) /* several met it */
+                assert_int_equal(reconcile_begin_again(engine->reconcile, id, 1), 0);
+        node = engine_node(engine, id);
+        assert_int_equal(node.generation, 2);
+        assert_int_equal(node.complete | node.partial, 0);
+        assert_int_equal(node.copied_size, 10);
+        assert_int_equal(engine_name(engine, VIEW_ROOT, "a").published, 1);
+        assert_int_equal(engine_progress(engine).owed_bytes, 20);
+        engine_assert_totals(engine);
+}
+
 static void name_that_changes_its_type_keeps_the_totals(void **state)
 {
         struct engine *engine = *state;
@@ -735,6 +755,7 @@ int main(void)
                 ENGINE_CASE(source_file_that_changes_is_a_new_generation),
                 ENGINE_CASE(version_whose_rename_was_not_recorded_is_replaced_by_the_next),
                 ENGINE_CASE(changed_ctime_counts_in_the_middle_of_a_copy_only),
+                ENGINE_CASE(untrusted_generation_begins_again_once),
                 ENGINE_CASE(name_that_changes_its_type_keeps_the_totals),
                 ENGINE_CASE(unreadable_file_is_missing_until_it_changes_or_the_next_mount),
                 ENGINE_CASE(vanished_name_is_missing_until_it_returns),
