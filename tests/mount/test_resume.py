@@ -156,6 +156,37 @@ class AfterAnEnd(Case):
         self.assertEqual(mount.status()['files']['conflict'], 1)
 
     @timeout(200)
+    def test_marks_of_a_removed_copy_are_not_inherited_by_the_next_one(self):
+        self.content = self.put('clip', 160 * MiB)
+        options = ('--fill', 'all', '--chunk-size', '1M')
+        mount = self.simple(*options)
+        self.assertEqual(mount.wait(60), 'complete')
+        mount.umount()
+        for target in self.targets:
+            os.unlink(os.path.join(target, 'clip'))
+        mount = self.mount(self.source, self.targets, None, *options, '--limit', '40M')
+        eventually(lambda: mount.status()['source_copy_bytes'] > 20 * MiB, 30)
+        mount.kill9()
+        mount = self.mount(self.source, self.targets, None, *options)
+        self.assertEqual(mount.wait(60), 'complete')
+        mount.umount()
+        for target in self.targets:
+            self.assertOnlyPlain(target, self.source)
+
+    def test_a_changed_file_of_two_names_is_changed_under_both(self):
+        self.put('clip', MiB)
+        os.link(os.path.join(self.source, 'clip'), os.path.join(self.source, 'second'))
+        mount = self.simple('--fill', 'all')
+        self.assertEqual(mount.wait(60), 'complete')
+        mount.umount()
+        with open(os.path.join(self.source, 'clip'), 'r+b') as clip:
+            clip.write(b'changed in place')
+        mount = self.simple('--fill', 'all')
+        self.assertEqual(mount.wait(60), 'complete')
+        mount.umount()
+        for target in self.targets:
+            self.assertOnlyPlain(target, self.source)
+
     def test_a_stale_mount_point_is_cleared_by_the_next_mount(self):
         mount = self.half()
         mount.kill9(leave_stale=True)
