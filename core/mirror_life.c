@@ -28,6 +28,20 @@ enum {
 
 /* --- what the modules call back --- */
 
+/* While everything is queued, that holds for what changed, too; the scan may be past it. */
+static void queue_changed(struct mirror *mirror, uint64_t id)
+{
+        struct node_record node;
+        struct name_record name;
+
+        if (!atomic_load(&mirror->context.fill_all) || view_node(mirror->view, id, &node) < 0 ||
+            view_primary_name(mirror->view, &node, &name) < 0)
+                return;
+        if (!(name.flags & (VIEW_NAME_EXCLUDED | VIEW_NAME_WHITEOUT)) && !(node.flags & VIEW_NODE_QUEUED) &&
+            mirror_finished_slots(mirror, &node) != mirror->context.target_mask)
+                (void)view_queue(mirror->view, id, VIEW_QUEUE_FILL); /* else the next scan finds it */
+}
+
 static void on_content_changed(void *context, uint64_t id)
 {
         struct mirror *mirror = context;
@@ -36,6 +50,7 @@ static void on_content_changed(void *context, uint64_t id)
 
         if (file)
                 file_reload(file);
+        queue_changed(mirror, id);
         if (view_path(mirror->view, id, &path) == 0) {
                 events_add(mirror->context.events, "source-changed", path, 0, NULL);
                 log_info("%s changed in the source: it is copied again", path);

@@ -307,6 +307,22 @@ static void test_a_version_that_a_target_has_whole_is_not_mixed_with_other_bytes
                 assert_true(pattern_is(lab->targets[i], "f", 3 * MIB, 1));
 }
 
+static void test_a_file_that_changes_after_the_scan_is_filled_again(void **state)
+{
+        struct lab *lab = *state;
+
+        pattern_file(lab->source, "f", 3 * MIB, 1);
+        pattern_file(lab->source, "g", MIB, 1);
+        lab->options.fill = FILL_ALL;
+        lab_start(lab);
+        lab_wait_idle(lab);
+        pattern_file(lab->source, "f", 4 * MIB, 2);
+        assert_int_equal(reconcile_renew(lab->mirror->reconcile, lab_id(lab, "f")), 0); /* somebody looks at it */
+        lab_wait_idle(lab);
+        lab_stop(lab);
+        lab_assert_all_mirrored(lab);
+}
+
 static void test_a_published_file_follows_its_source(void **state)
 {
         struct lab *lab = *state;
@@ -480,6 +496,7 @@ int main(void)
                 LAB_CASE(test_a_source_that_changed_size_while_stopped_is_copied_anew),
                 LAB_CASE(test_a_half_copied_source_that_changes_in_its_bytes_only_begins_again),
                 LAB_CASE(test_a_version_that_a_target_has_whole_is_not_mixed_with_other_bytes),
+                LAB_CASE(test_a_file_that_changes_after_the_scan_is_filled_again),
                 LAB_CASE(test_a_published_file_follows_its_source),
                 LAB_CASE(test_a_source_that_changes_all_the_time_is_never_published_as_a_mix),
                 LAB_CASE(test_small_chunks_with_little_memory_and_many_jobs),
