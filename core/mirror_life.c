@@ -493,14 +493,19 @@ static bool wait_for_end_locked(struct target *target, const bool *ended, uint64
         return true;
 }
 
-/* Ends the threads of one target: first its writer, then, when all that it wrote is synced, the checkpoints. */
-static bool stop_target(struct target *target, uint64_t deadline_ns)
+static void begin_stop(struct target *target)
+{
+        MUTEX_SCOPE(&target->lock);
+        target->stopping = true;
+        condition_broadcast(&target->work); /* its checkpoint thread hears of it when the writer has ended */
+}
+
+/* Waits for the threads of one target: first its writer, then, when all that it wrote is synced, the checkpoints. */
+static bool wait_for_stop(struct target *target, uint64_t deadline_ns)
 {
         bool ended;
 
         mutex_lock(&target->lock);
-        target->stopping = true;
-        condition_broadcast(&target->work);
         ended = !target->writer_started || wait_for_end_locked(target, &target->writer_ended, deadline_ns);
         condition_broadcast(&target->checkpoint);
         ended = ended && (!target->checkpointer_started || wait_for_end_locked(target, &target->checkpointer_ended, deadline_ns));
@@ -598,7 +603,9 @@ int mirror_stop(struct mirror *mirror, uint64_t deadline_ns)
         ended = scan_stop(mirror->scan, soon_ns) && ended;
         ended = scheduler_stop(mirror->scheduler, soon_ns) && ended;
         for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
-                ended = stop_target(target, deadline_ns) && ended;
+                begin_stop(target); /* all at once: a slow one has the others wait for it only once */
+        for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
+                ended = wait_for_stop(target, deadline_ns) && ended;
         for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
                 ended = root_stop(&target->root, soon_ns) && ended;
         if (mirror->context.source)
