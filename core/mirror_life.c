@@ -156,17 +156,23 @@ static void on_target_changed(void *context, struct target *target)
         context_room_signal(&mirror->context);
 }
 
-/* Nothing more is on its way to any target that works: then directories get their times. */
+static bool nothing_is_moved(struct mirror *mirror)
+{
+        return scheduler_is_idle(mirror->scheduler) && !(atomic_load(&mirror->context.fill_all) && scan_is_running(mirror->scan));
+}
+
+/* Nothing more is on its way to any target that works: then directories get their times. What was queued for a target when it was asked what
+ * is moved may have asked for more as it ended, so that is looked at again behind the targets. */
 static bool nothing_on_its_way(void *context)
 {
         struct mirror *mirror = context;
 
-        if (!scheduler_is_idle(mirror->scheduler) || (atomic_load(&mirror->context.fill_all) && scan_is_running(mirror->scan)))
+        if (!nothing_is_moved(mirror))
                 return false;
         for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
                 if (target_takes_writes(target) && !target_is_drained(target))
                         return false;
-        return true;
+        return nothing_is_moved(mirror);
 }
 
 bool mirror_is_busy(struct mirror *mirror)
