@@ -184,7 +184,8 @@ static void say_owed(const struct mounting *mounting)
 static void stop(struct mounting *mounting, bool started)
 {
         if (started) {
-                mounting->stuck = mirror_stop(mounting->mirror, ending_deadline_ns(PATIENCE_NS)) == MIRROR_STUCK;
+                if (mirror_stop(mounting->mirror, ending_deadline_ns(PATIENCE_NS)) == MIRROR_STUCK)
+                        mounting->stuck = true; /* the session may have said so before */
                 say_owed(mounting);
         }
         ending_watch(NULL);
@@ -213,6 +214,7 @@ static int serve(struct mounting *mounting)
                 return code;
         }
         r = session_loop(mounting->session);
+        mounting->stuck = r == -ETIMEDOUT; /* a thread of the session hangs, and may still use the mirror */
         if (r == 0 && ending_signal() == 0)
                 ending_unmounted();
         if (r < 0)
