@@ -486,6 +486,14 @@ struct move *file_find_move_locked(struct file *file, uint64_t chunk)
         return NULL;
 }
 
+/* A reader who needs a move found no target that gives it the bytes: so the source does, if there is one. A target may hang. */
+static int choose_origin_locked(struct file *file, uint64_t chunk, bool demand)
+{
+        if (demand && file->has_source && file->files->context->source)
+                return MOVE_ORIGIN_SOURCE;
+        return file_holder_locked(file, chunk, 0);
+}
+
 int file_claim_locked(struct file *file, uint64_t chunk, uint64_t slots, bool demand, struct move **ret_move)
 {
         struct context *context = file->files->context;
@@ -493,9 +501,10 @@ int file_claim_locked(struct file *file, uint64_t chunk, uint64_t slots, bool de
         uint64_t length = file_chunk_length(file, chunk);
         size_t blocks = (size_t)((length + BUFPOOL_BLOCK_BYTES - 1) / BUFPOOL_BLOCK_BYTES);
         struct move *active = file_find_move_locked(file, chunk);
+        int origin = choose_origin_locked(file, chunk, demand);
         struct move *move;
 
-        if (active && active->reading) {
+        if (active && active->reading && !(demand && origin == MOVE_ORIGIN_SOURCE && active->origin != MOVE_ORIGIN_SOURCE)) {
                 active->passed_by = active->passed_by || lacking != 0;
                 return FILE_CLAIM_BUSY;
         }
@@ -514,7 +523,7 @@ int file_claim_locked(struct file *file, uint64_t chunk, uint64_t slots, bool de
         move->epoch = file->epoch;
         move->offset = chunk * context->chunk_bytes;
         move->length = length;
-        move->origin = file_holder_locked(file, chunk, 0);
+        move->origin = origin;
         move->demand = demand;
         move->slots = lacking;
         move->reading = true;

@@ -141,6 +141,7 @@ uint64_t file_next_lacking(struct file *file, uint64_t from, uint64_t slots);
 int file_holder_locked(struct file *file, uint64_t chunk, uint64_t not_slots);
 
 /* Claims a chunk for a move that aims at the lacking among `slots`. Locked by the caller. *ret_move has one reference, the mover's.
+ * With `demand` its origin is the source, where there is one, and then a move that reads the chunk from a target is no obstacle.
  * FILE_CLAIM_NOTHING: none lacks it (not with `demand`: then a move without aims is made); FILE_CLAIM_BUSY: a move reads it,
  * or (not with `demand`) writes it to the first target that will have it; work_found is called when it has done so, where some of `slots`
  * lack it all the same. */

@@ -12,7 +12,9 @@
 enum {
         PIECES_MAX = 18,
         ZERO_BYTES = 64 * 1024,
-        ATTEMPTS_MAX = 64, /* a source that changes faster than a chunk of it can be read is an error in the end */
+        OVERDUE_MS = 3000,    /* then a request leaves a target that does not answer, where the bytes are elsewhere too … */
+        LAST_HOPE_MS = 20000, /* … and then in any case */
+        ATTEMPTS_MAX = 64,    /* a source that changes faster than a chunk of it can be read is an error in the end */
 };
 
 static const uint8_t zeros[ZERO_BYTES];
@@ -152,6 +154,12 @@ static bool find_piece_locked(struct file_read *read, uint64_t offset, uint64_t 
 
 enum resolved { RESOLVED_READY, RESOLVED_PARKED, RESOLVED_ENDED };
 
+/* The move reads from one of these slots: nothing can be hoped of it. */
+static bool is_from(const struct move *move, uint64_t slots)
+{
+        return move->origin != MOVE_ORIGIN_SOURCE && (slots >> move->origin & 1);
+}
+
 /* Parks the request on the move of the chunk at `offset`, claiming one where there is none. */
 static enum resolved park_locked(struct file_read *read, uint64_t offset, struct move **ret_new_move, bool *ret_hurry,
                                  int *ret_error)
@@ -165,7 +173,7 @@ static enum resolved park_locked(struct file_read *read, uint64_t offset, struct
                 *ret_error = -EIO;
                 return RESOLVED_ENDED;
         }
-        if (!move || !move->reading) {
+        if (!move || !move->reading || is_from(move, read->bad_slots)) {
                 int result = file->has_source || file_holder_locked(file, chunk, read->bad_slots) >= 0
                                  ? file_claim_locked(file, chunk, context->target_mask, true, &move)
                                  : -EIO;
@@ -174,7 +182,8 @@ static enum resolved park_locked(struct file_read *read, uint64_t offset, struct
                         *ret_error = result;
                         return RESOLVED_ENDED;
                 }
-                *ret_new_move = move;
+                if (result == 0)
+                        *ret_new_move = move;
         } else if (!move->demand) {
                 move->demand = true; /* it must not wait for slow targets, nor for the limit, any more */
                 *ret_hurry = true;
@@ -230,11 +239,6 @@ static enum resolved resolve(struct file_read *read, int error, int *ret_error)
 
 /* --- reading from targets --- */
 
-static struct target *piece_target(const struct file_read *read, const struct piece *piece)
-{
-        return files_context(read->file->files)->targets[piece->slot];
-}
-
 /* 0: done; -EAGAIN: the bytes are not in memory; else the failure of the target. */
 static int read_piece(struct piece *piece, bool wait)
 {
@@ -260,67 +264,162 @@ static int read_piece(struct piece *piece, bool wait)
         return 0;
 }
 
+static bool execute(struct file_read *read);
 static void go_on(struct file_read *read, int error);
 
+/* The pieces of one request that a target has, on their way through its device. What a hung device has in its hands belongs to the job: the
+ * buffers, and the file. The request can be taken away from it at any time, and goes on elsewhere. */
 struct read_job {
         struct devio_job base;
-        struct file_read *read;
+        _Atomic(struct file_read *) read; /* who takes it out goes on with it; NULL: nobody waits for the bytes any more */
+        struct file *file;                /* with a reference */
+        unsigned slot;
+        uint64_t not_slots;               /* where the bytes are not to be had for this request: slot, and what failed before */
+        unsigned piece_count;
+        unsigned numbers[PIECES_MAX];     /* in the request */
+        struct piece pieces[PIECES_MAX];
 };
+
+static void report_failure(const struct read_job *job, const struct piece *piece, int error)
+{
+        if (error == -ENOMEM)
+                return;
+        (void)target_report(files_context(job->file->files)->targets[job->slot], error, "read", NULL); /* both answers go elsewhere */
+        (void)marks_lacking(job->file, job->slot, piece->chunk, piece->generation); /* it is repaired; where even that cannot be recorded
+                                                                                       the next reader meets the same error */
+}
 
 static int run_read(struct devio_job *base)
 {
         struct read_job *job = (struct read_job *)base;
-        struct file_read *read = job->read;
+        struct file_read *read;
+        int result = 0;
 
-        job->read = NULL;
-        for (unsigned i = 0; i < read->piece_count; i++) {
-                struct piece *piece = &read->pieces[i];
-                int result = piece->kind == PIECE_TARGET ? read_piece(piece, true) : 0;
-
-                if (result == 0)
-                        continue;
-                read->bad_slots |= 1ull << piece->slot;
-                if (result != -ENOMEM) {
-                        (void)target_report(piece_target(read, piece), result, "read", NULL); /* both answers go elsewhere */
-                        (void)marks_lacking(read->file, piece->slot, piece->chunk, piece->generation); /* it is repaired;
-                                where even that cannot be recorded the next reader meets the same error */
-                }
+        for (unsigned i = 0; i < job->piece_count && result == 0 && atomic_load(&job->read); i++) {
+                result = read_piece(&job->pieces[i], true);
+                if (result < 0)
+                        report_failure(job, &job->pieces[i], result);
+        }
+        read = atomic_exchange(&job->read, NULL);
+        if (!read)
+                return 0;
+        if (result < 0) {
+                read->bad_slots |= 1ull << job->slot;
                 go_on(read, 0);
                 return 0;
         }
-        finish_data(read);
+        for (unsigned i = 0; i < job->piece_count; i++) {
+                read->pieces[job->numbers[i]] = job->pieces[i];
+                job->pieces[i].buffer = NULL;
+        }
+        if (!execute(read))
+                go_on(read, 0);
         return 0;
+}
+
+/* Whether the request can have the job's bytes from somewhere else. */
+static bool is_elsewhere(const struct read_job *job)
+{
+        struct file *file = job->file;
+        struct context *context = files_context(file->files);
+        MUTEX_SCOPE(&file->lock);
+
+        if (file->has_source && context->source && !atomic_load(&context->source_absent))
+                return true;
+        for (unsigned i = 0; i < job->piece_count; i++)
+                if (job->pieces[i].generation == file->generation &&
+                    file_holder_locked(file, job->pieces[i].chunk, job->not_slots) < 0)
+                        return false;
+        return true;
+}
+
+static bool is_overdue(struct devio_job *base, uint64_t age_ns)
+{
+        struct read_job *job = (struct read_job *)base;
+        struct file_read *read;
+
+        if (age_ns < LAST_HOPE_MS * 1000000ull && !is_elsewhere(job))
+                return false;
+        read = atomic_exchange(&job->read, NULL);
+        if (read) {
+                read->bad_slots |= 1ull << job->slot;
+                go_on(read, 0);
+        }
+        return true;
+}
+
+void file_reads_expire(struct context *context)
+{
+        for (CONTEXT_EACH_TARGET(context, context->target_mask, target))
+                if (target->root.io)
+                        devio_overdue(target->root.io, OVERDUE_MS * 1000000ull);
 }
 
 static void job_free(struct devio_job *base)
 {
         struct read_job *job = (struct read_job *)base;
+        struct file_read *read = atomic_exchange(&job->read, NULL);
 
-        if (job->read)
-                finish_error(job->read, -EIO); /* the device was stopped before it came to it */
+        if (read)
+                finish_error(read, -EIO); /* the device was stopped before it came to it */
+        for (unsigned i = 0; i < job->piece_count; i++)
+                free(job->pieces[i].buffer);
+        file_unref(job->file);
         free(job);
 }
 
-static int hand_to_device(struct file_read *read, struct target *target)
+static struct read_job *job_new(struct file_read *read, unsigned slot)
 {
         struct read_job *job = calloc(1, sizeof(*job));
+
+        if (!job)
+                return NULL;
+        atomic_init(&job->base.references, 1);
+        job->base.run = run_read;
+        job->base.free = job_free;
+        job->base.overdue = is_overdue;
+        job->file = file_ref(read->file);
+        job->slot = slot;
+        job->not_slots = read->bad_slots | 1ull << slot;
+        for (unsigned i = 0; i < read->piece_count; i++) {
+                struct piece *piece = &read->pieces[i];
+
+                if (piece->kind != PIECE_TARGET || piece->slot != slot || piece->done == piece->size)
+                        continue;
+                job->numbers[job->piece_count] = i;
+                job->pieces[job->piece_count++] = *piece;
+                piece->buffer = NULL; /* the job's, until it gives it back */
+        }
+        return job;
+}
+
+/* Hands what is lacking of `slot` to its device. On failure the request is to be resolved anew without it. */
+static int hand_to_device(struct file_read *read, unsigned slot)
+{
+        struct target *target = files_context(read->file->files)->targets[slot];
+        struct read_job *job = job_new(read, slot);
         int result;
 
         if (!job)
                 return -ENOMEM;
-        atomic_init(&job->base.references, 1);
-        job->base.run = run_read;
-        job->base.free = job_free;
-        job->read = read;
-        result = devio_is_hung(target->root.io) ? -ETIMEDOUT : devio_submit(target->root.io, &job->base);
-        if (result < 0)
-                free(job);
+        if (devio_is_hung(target->root.io) && is_elsewhere(job)) {
+                devio_job_unref(&job->base);
+                return -ETIMEDOUT;
+        }
+        atomic_store(&job->read, read);
+        result = devio_submit(target->root.io, &job->base); /* from here on the request is the job's */
+        if (result < 0) {
+                atomic_store(&job->read, NULL);
+                devio_job_unref(&job->base);
+        }
         return result;
 }
 
 /* Tries what needs no waiting. Returns true when the request was ended or handed on, false when it is to be resolved anew. */
 static bool execute(struct file_read *read)
 {
+        unsigned slot;
+
         for (unsigned i = 0; i < read->piece_count; i++) {
                 struct piece *piece = &read->pieces[i];
                 int result = piece->kind == PIECE_TARGET ? read_piece(piece, false) : 0;
@@ -331,9 +430,10 @@ static bool execute(struct file_read *read)
                         finish_error(read, result);
                         return true;
                 }
-                if (hand_to_device(read, piece_target(read, piece)) == 0)
+                slot = piece->slot;
+                if (hand_to_device(read, slot) == 0)
                         return true;
-                read->bad_slots |= 1ull << piece->slot; /* it hangs: somewhere else, then */
+                read->bad_slots |= 1ull << slot; /* it hangs: somewhere else, then */
                 return false;
         }
         finish_data(read);

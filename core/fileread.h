@@ -4,7 +4,7 @@
  * that is bringing it. While a piece is nowhere, the request is parked on the move of that chunk (which is claimed and
  * submitted where there is none) and holds no memory; when the block is there it is resolved anew from the start. A target is read at
  * once where its page cache has the bytes (RWF_NOWAIT), else on the threads of its device. A target that fails is left out, its chunk is
- * marked lacking there, and the request goes elsewhere.
+ * marked lacking there, and the request goes elsewhere. So does one whose target does not answer for some seconds.
  */
 #ifndef CVV_CORE_FILEREAD_H
 #define CVV_CORE_FILEREAD_H
@@ -25,6 +25,8 @@ void file_read_go(struct file_read *read);
 /* Ends it with -EINTR where it has not ended yet. */
 void file_read_cancel(struct file_read *read);
 void file_read_unref(struct file_read *read);
+/* To be called about once a second, by one thread: requests that have waited too long for a target go on elsewhere. Does not block. */
+void file_reads_expire(struct context *context);
 
 /* --- for the mover --- */
 /* Takes the readers off a move that wait for block `index` or an earlier one. The move's file is locked by the caller. */

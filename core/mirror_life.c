@@ -10,6 +10,7 @@
 #include "core/chunkmove.h"
 #include "core/cleanup.h"
 #include "core/directories.h"
+#include "core/fileread.h"
 #include "core/io.h"
 #include "core/log.h"
 #include "core/metadata_rules.h"
@@ -19,7 +20,7 @@
 #include "core/touched.h"
 
 enum {
-        WRITE_SLOW_MS = 4000,  /* a target's write that takes longer: it is behind */
+        WRITE_SLOW_MS = 4000,  /* a target's write that takes longer, or reads on all threads of its device: it is behind */
         WRITE_HANG_MS = 20000, /* longer than this: it hangs */
         SYNC_HANG_MS = 120000, /* so for a sync, which may have a whole interval to write */
         STOP_HANG_MS = 8000,   /* so for any single call but a sync, when all is to end */
@@ -210,14 +211,20 @@ static void on_scan_ended(void *context)
 
 static void watch_target(struct mirror *mirror, struct target *target)
 {
-        uint64_t now = clock_now_ns();
-        bool hangs, slow, recovers = false;
+        uint64_t now = clock_now_ns(), stuck_ns = target->root.io ? devio_stuck_ns(target->root.io) : 0;
+        bool hangs, slow, reads_hang = false, reads_end = false, recovers = false;
 
         mutex_lock(&target->lock);
-        hangs = (target->writer_busy_since_ns && now > target->writer_busy_since_ns + WRITE_HANG_MS * 1000000ull) ||
+        hangs = stuck_ns > WRITE_HANG_MS * 1000000ull ||
+                (target->writer_busy_since_ns && now > target->writer_busy_since_ns + WRITE_HANG_MS * 1000000ull) ||
                 (target->syncing_since_ns && now > target->syncing_since_ns + SYNC_HANG_MS * 1000000ull);
         slow = target->state == TARGET_ONLINE && target->writer_busy_since_ns &&
                now > target->writer_busy_since_ns + WRITE_SLOW_MS * 1000000ull;
+        if (target->state == TARGET_ONLINE && stuck_ns > WRITE_SLOW_MS * 1000000ull)
+                target->reads_hang = reads_hang = true;
+        else if (target->reads_hang && stuck_ns == 0)
+                reads_end = true;
+        target->reads_hang = target->reads_hang && !reads_end;
         if (hangs && (target->state == TARGET_ONLINE || target->state == TARGET_BEHIND))
                 target->hung = true;
         else if (!hangs && target->hung && target->state == TARGET_OFFLINE)
@@ -231,6 +238,10 @@ static void watch_target(struct mirror *mirror, struct target *target)
         mutex_unlock(&target->lock);
         if (slow && !hangs)
                 on_fell_behind(mirror, target);
+        if (reads_hang && !hangs)
+                target_set_state(target, TARGET_BEHIND, "its reads hang");
+        if (reads_end)
+                scheduler_missed(mirror->scheduler, 1ull << target->slot); /* who looks at that tells when it is no more behind */
         if (hangs)
                 target_set_state(target, TARGET_OFFLINE, "it does not answer");
         if (recovers) {
@@ -261,6 +272,7 @@ static void *watchdog_main(void *argument)
                 if (clock_now_ns() >= next_tick_ns) {
                         for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
                                 watch_target(mirror, target);
+                        file_reads_expire(&mirror->context);
                         next_tick_ns = clock_now_ns() + TICK_MS * 1000000ull;
                 }
                 if (nothing_on_its_way(mirror))

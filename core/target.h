@@ -95,6 +95,7 @@ struct target {
         bool space_known;
         uint64_t free_at_full;         /* bytes that were free when it was declared full */
         bool writer_ended, checkpointer_ended, resyncer_ended;
+        bool reads_hang;               /* it is behind because all threads of its device hang */
         bool hung;                     /* it was taken offline because it did not answer */
         bool stopping;
         struct condition work;         /* for the writer */

@@ -1,0 +1,65 @@
+"""Reads that a target does not answer, or answers with too little: the bytes come from elsewhere, soon."""
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'mount'))
+
+from harness import SCALE, MiB, bounded, eventually, read_file, timeout    # noqa: E402
+from test_faults_read import Faulty                                         # noqa: E402
+
+FAR = 600000    # in the first chunk, and behind what the kernel reads ahead
+
+
+class HungReads(Faulty):
+    def copied_chunk(self, *targets):
+        """A mount whose targets all have the first chunk of `clip`, `clip1` and `clip2`; returns it, the bytes of `clip`, and the faults under `targets`."""
+        content = self.put('clip', 4 * MiB)
+        self.put('clip1', 2 * MiB)
+        self.put('clip2', 2 * MiB)
+        faults = self.faulty_targets(*targets)
+        mount = self.simple('--fill', 'chunk', '--chunk-size', '1M')
+        mount.scanned()
+        for name in ('clip', 'clip1', 'clip2'):
+            bounded(20, read_file, mount.path(name), 10, 0)
+        mount.wait(30)
+        return mount, content, faults
+
+    def test_a_read_that_hangs_in_a_target_goes_on_in_another_within_seconds(self):
+        mount, content, (fault,) = self.copied_chunk(0)
+        fault.rules('read hang')
+        before = mount.status()['source_copy_bytes']
+        self.assertEqual(bounded(10 * SCALE, read_file, mount.path('clip'), 100, FAR), content[FAR:FAR + 100])
+        self.assertGreater(fault.counts()['hanging'], 0)
+        self.assertEqual(mount.status()['source_copy_bytes'], before)
+
+    @timeout(200)
+    def test_a_read_that_hangs_in_all_targets_comes_from_the_source(self):
+        mount, content, faults = self.copied_chunk(0, 1, 2)
+        for fault in faults:
+            fault.rules('read hang')
+        self.assertEqual(bounded(20 * SCALE, read_file, mount.path('clip'), 100, FAR), content[FAR:FAR + 100])
+        self.assertTrue(all(fault.counts()['hanging'] > 0 for fault in faults))
+        for fault in faults:
+            fault.rules('')
+        mount.do('fill')
+        mount.until(lambda status: status['state'] == 'complete', 60, 'the targets to complete')
+        self.assertEqual(self.on_targets('clip'), [content] * 3)
+
+    @timeout(200)
+    def test_a_target_that_hangs_in_reads_is_behind_then_offline_and_comes_back(self):
+        mount, content, (fault,) = self.copied_chunk(0)
+        fault.rules('read hang')
+        for name in ('clip', 'clip1', 'clip2'):     # more than its device has threads
+            bounded(10 * SCALE, read_file, mount.path(name), 100, FAR)
+        eventually(lambda: self.states(mount)[0] == 'behind', 20, 'the target to be behind')
+        eventually(lambda: self.states(mount)[0] == 'offline', 40, 'the target to be offline')
+        fault.rules('')
+        eventually(lambda: self.states(mount)[0] in ('behind', 'online'), 20, 'the target to be back')
+        mount.do('fill')
+        mount.until(lambda status: status['state'] == 'complete', 60, 'the targets to complete')
+        self.assertEqual(self.on_targets('clip'), [content] * 3)
+
+
+if __name__ == '__main__':
+    unittest.main()
