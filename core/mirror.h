@@ -98,6 +98,8 @@ int mirror_file_status(struct mirror *mirror, uint64_t id, struct status_file *r
 /* The texts of `.cvv/errors` and `.cvv/skipped`, spooled to an unlinked file; the caller closes the descriptor. */
 int mirror_errors(struct mirror *mirror, int *ret_fd);
 int mirror_skipped(struct mirror *mirror, int *ret_fd);
+/* The text of `.cvv/config`: the settings in force, as changed by commands since. The caller frees it. */
+int mirror_config(struct mirror *mirror, char **ret_text);
 struct events *mirror_events(struct mirror *mirror);
 const struct options *mirror_options(struct mirror *mirror);
 uid_t mirror_owner(struct mirror *mirror);

@@ -194,3 +194,15 @@ int mirror_control(struct mirror *mirror, const struct command *commands, size_t
         }
         return result;
 }
+
+int mirror_config(struct mirror *mirror, char **ret_text)
+{
+        struct options options = *mirror->context.options; /* only looked at: what it points to stays the original's */
+
+        options.limit_bytes_per_s = limiter_rate(mirror->context.limiter);
+        if (atomic_load(&mirror->context.fill_all))
+                options.fill = FILL_ALL;
+        options.chunk_bytes = mirror->context.chunk_bytes;
+        options.state_dir = (char *)(uintptr_t)statedir_path(mirror->setup.state);
+        return options_config_text(&options, ret_text);
+}

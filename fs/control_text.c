@@ -112,7 +112,7 @@ static int make(struct mirror *mirror, struct control_node node, char **ret_data
         case CONTROL_LOG:
                 return text_of_log(ret_data);
         case CONTROL_CONFIG:
-                return options_config_text(mirror_options(mirror), ret_data);
+                return mirror_config(mirror, ret_data);
         case CONTROL_CONTROL:
                 return text_of_constant(command_help(), ret_data);
         case CONTROL_TARGET:

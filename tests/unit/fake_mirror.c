@@ -386,6 +386,11 @@ struct events *mirror_events(struct mirror *mirror)
         return mirror->events;
 }
 
+int mirror_config(struct mirror *mirror, char **ret_text)
+{
+        return options_config_text(mirror_options(mirror), ret_text);
+}
+
 const struct options *mirror_options(struct mirror *mirror)
 {
         return mirror->options;
