@@ -17,6 +17,7 @@
 
 enum {
         PATIENCE_MS = 250, /* a write to a target that takes longer is not waited for by a reader */
+        BARREN_MAX = 3,    /* reads of a file that is longer and gives nothing */
         OFFERS_MAX = 64,   /* other movers may take the room that was waited for */
 };
 
@@ -347,6 +348,31 @@ static int pass_hole(struct reading *reading, size_t index, uint64_t offset, uin
         return 0;
 }
 
+/* Reads so many bytes. A read that comes to an end before them is no proof that the file does: network filesystems and FUSE give what they
+ * have. Only where the file is not what it was is that its new end, and only where it goes on giving nothing it is damaged. */
+static int read_data(struct reading *reading, uint8_t *buffer, uint64_t offset, uint64_t length)
+{
+        uint64_t done = 0;
+        unsigned barren = 0;
+
+        for (;;) {
+                int64_t count = io_read_full(reading->fd, buffer + done, length - done, offset + done);
+
+                if (count < 0)
+                        return (int)count;
+                done += (uint64_t)count;
+                if (done == length)
+                        return 0;
+                if (reading->move->origin != MOVE_ORIGIN_SOURCE)
+                        return -EBADMSG; /* a file of cvv's own that somebody cut */
+                if (!version_holds(reading->move, reading->fd)) /* asks for the size, too: the kernel may have believed the short read */
+                        return -ESTALE;
+                barren = count > 0 ? 0 : barren + 1;
+                if (barren == BARREN_MAX)
+                        return -EIO;
+        }
+}
+
 /* The data extents of a block, in order; what lies between them are holes. */
 struct extents {
         size_t count;
@@ -363,7 +389,7 @@ static int read_extents(struct reading *reading, struct block *block, uint64_t o
         extents->count = 0;
         while (at < end) {
                 uint64_t start, stop;
-                int64_t count;
+                int result;
 
                 if (!has_data(reading, at, end - at)) {
                         memset(block->data + (at - offset), 0, end - at);
@@ -374,9 +400,9 @@ static int read_extents(struct reading *reading, struct block *block, uint64_t o
                 if (extents->count + 1 == sizeof(extents->list) / sizeof(extents->list[0]))
                         stop = end; /* smaller pieces than pages: the rest is taken as data */
                 memset(block->data + (at - offset), 0, start - at);
-                count = io_read_full(reading->fd, block->data + (start - offset), stop - start, start);
-                if (count < 0 || (uint64_t)count < stop - start)
-                        return count < 0 ? (int)count : -ESTALE; /* shorter than it was */
+                result = read_data(reading, block->data + (start - offset), start, stop - start);
+                if (result < 0)
+                        return result;
                 extents->list[extents->count].start = start;
                 extents->list[extents->count++].end = stop;
                 at = stop;

@@ -258,7 +258,7 @@ static int read_piece(struct piece *piece, bool wait)
                 if (count < 0)
                         return -errno;
                 if (count == 0)
-                        return wait ? -EIO : -EAGAIN; /* shorter than its map says: somebody cut it */
+                        return wait ? -EBADMSG : -EAGAIN; /* shorter than its map says: somebody cut this file */
                 piece->done += (size_t)count;
         }
         return 0;

@@ -1,4 +1,5 @@
 """Reads that a target does not answer, or answers with too little: the bytes come from elsewhere, soon."""
+import glob
 import os
 import sys
 import unittest
@@ -58,6 +59,35 @@ class HungReads(Faulty):
         eventually(lambda: self.states(mount)[0] in ('behind', 'online'), 20, 'the target to be back')
         mount.do('fill')
         mount.until(lambda status: status['state'] == 'complete', 60, 'the targets to complete')
+        self.assertEqual(self.on_targets('clip'), [content] * 3)
+
+
+class CutFiles(Faulty):
+    def test_a_partial_file_that_was_cut_is_repaired_and_its_target_stays_in_service(self):
+        content = self.put('clip', 4 * MiB)
+        mount = self.simple('--fill', 'chunk', '--chunk-size', '1M')
+        mount.scanned()
+        bounded(20, read_file, mount.path('clip'), 10, 0)
+        mount.wait(30)
+        for target in self.targets:
+            partial, = glob.glob(os.path.join(target, '.cvv', 'partial', '*'))
+            os.truncate(partial, 1000)
+        self.assertEqual(bounded(20, read_file, mount.path('clip'), 100, FAR), content[FAR:FAR + 100])
+        self.assertNotIn('failed', self.states(mount))
+        mount.do('fill')
+        mount.until(lambda status: status['state'] == 'complete', 60, 'the targets to complete')
+        self.assertEqual(self.on_targets('clip'), [content] * 3)
+
+
+class ShortReads(Faulty):
+    def test_a_source_that_gives_half_of_some_reads_is_copied_whole(self):
+        content = self.put('clip', 3 * MiB + 1)
+        fault = self.faulty_source()
+        fault.rules('read short count=20')
+        mount = self.simple('--fill', 'chunk', '--chunk-size', '1M')
+        self.assertEqual(bounded(30, read_file, mount.path('clip')), content)
+        mount.do('fill')
+        self.assertEqual(mount.wait(60), 'complete')
         self.assertEqual(self.on_targets('clip'), [content] * 3)
 
 
