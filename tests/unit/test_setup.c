@@ -99,6 +99,17 @@ static void test_targets_keep_their_numbers_in_any_order(void **state)
         assert_int_equal(number_of(lab, 1), 2);
 }
 
+static void test_targets_may_have_any_path(void **state)
+{
+        struct lab *lab = *state;
+
+        lab_shell(lab, "mkdir 'o dd'");
+        lab_use_targets(lab, (const char *const[]){ "n ew", "n\new", "n\xff\x1b\\w", "o dd", NULL });
+        for (size_t i = 0; i < 4; i++)
+                assert_int_equal(number_of(lab, i), i + 1);
+        assert_int_equal(open_once(lab).void_slots, 0);
+}
+
 static void test_usage_errors_change_nothing(void **state)
 {
         static const char *const wrong[][3] = {
@@ -261,6 +272,7 @@ int main(void)
                 LAB_CASE(test_an_older_target_is_void),
                 LAB_CASE(test_an_older_state_is_set_aside),
                 LAB_CASE(test_targets_keep_their_numbers_in_any_order),
+                LAB_CASE(test_targets_may_have_any_path),
                 LAB_CASE(test_usage_errors_change_nothing),
                 LAB_CASE(test_a_state_in_use_is_refused),
                 LAB_CASE(test_all_completes_after_any_loss),
