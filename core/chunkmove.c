@@ -16,7 +16,9 @@
 #include "core/part.h"
 
 enum {
-        PATIENCE_MS = 250, /* a write to a target that takes longer is not waited for by a reader */
+        PATIENCE_MS = 250, /* a target whose writes take longer is not waited for */
+        READER_PATIENCE_MS = 50, /* so long a reader waits for the room for one piece, in all */
+        GRUDGE_MS = 1000,  /* so long no reader waits for a target that was waited for in vain */
         BARREN_MAX = 3,    /* reads of a file that is longer and gives nothing */
         OFFERS_MAX = 64,   /* other movers may take the room that was waited for */
 };
@@ -180,18 +182,20 @@ static void wait_for_room(struct reading *reading)
 }
 
 /* Waits for room on a target that goes on writing where none of those that took the extent (`taken`) does. For if all were left out, now
- * or when the rest of the chunk comes, it would be read from its origin again: so here even a move waits that a reader waits for.
- * False: there is none to wait for. */
-static bool wait_for_keeper(struct reading *reading, uint64_t aims, uint64_t taken)
+ * or when the rest of the chunk comes, it would be read from its origin again: so here even a move waits that a reader waits for, but not
+ * long; *deadline_ns, 0 at first, is when its patience ends. False: there is none to wait for. */
+static bool wait_for_keeper(struct reading *reading, uint64_t aims, uint64_t taken, uint64_t *deadline_ns)
 {
         struct context *context = reading->context;
 
         for (;;) {
-                uint64_t serial = context_room_serial(context);
-                bool moving = false, room = false;
+                uint64_t serial = context_room_serial(context), now = clock_now_ns();
+                bool hurried = is_hurried(reading->move), moving = false, room = false;
 
+                if (hurried && *deadline_ns == 0)
+                        *deadline_ns = now + READER_PATIENCE_MS * 1000000ull;
                 for (CONTEXT_EACH_TARGET(context, aims, target)) {
-                        if (!target_is_moving(target, PATIENCE_MS))
+                        if (!target_is_moving(target, PATIENCE_MS) || (hurried && target_has_let_down(target, GRUDGE_MS)))
                                 continue;
                         if (taken >> target->slot & 1)
                                 return false;
@@ -200,7 +204,12 @@ static bool wait_for_keeper(struct reading *reading, uint64_t aims, uint64_t tak
                 }
                 if (!moving || room || atomic_load(&context->stopping))
                         return room;
-                context_room_wait_until(context, serial, clock_now_ns() + PATIENCE_MS * 1000000ull);
+                if (hurried && now >= *deadline_ns) {
+                        for (CONTEXT_EACH_TARGET(context, aims & ~taken, target))
+                                target_let_down(target, READER_PATIENCE_MS / 2);
+                        return false;
+                }
+                context_room_wait_until(context, serial, hurried ? *deadline_ns : now + PATIENCE_MS * 1000000ull);
         }
 }
 
@@ -224,12 +233,12 @@ static uint64_t offer_extent(struct reading *reading, uint64_t aims, struct bloc
 static void queue_extent(struct reading *reading, struct block *block, const uint8_t *data, uint64_t offset, uint64_t length)
 {
         struct move *move = reading->move;
-        uint64_t aims = reading->aims & ~atomic_load(&move->dropped), taken;
+        uint64_t aims = reading->aims & ~atomic_load(&move->dropped), taken, deadline_ns = 0;
 
         if (aims != 0 && !is_hurried(move))
                 wait_for_room(reading);
         taken = offer_extent(reading, aims, block, data, offset, length);
-        for (unsigned i = 0; taken != aims && i < OFFERS_MAX && wait_for_keeper(reading, aims, taken); i++)
+        for (unsigned i = 0; taken != aims && i < OFFERS_MAX && wait_for_keeper(reading, aims, taken, &deadline_ns); i++)
                 taken |= offer_extent(reading, aims & ~taken, block, data, offset, length);
         reading->queued |= taken;
         for (CONTEXT_EACH_TARGET(reading->context, aims & ~taken, target)) {

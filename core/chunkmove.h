@@ -2,7 +2,7 @@
  *
  * The origin is read block by block; each block is hashed while it is in the cache, given to the readers that wait for it, and queued for
  * the targets. A move that a reader waits for does not wait for a target, unless all that write at a good pace would be left out: then for
- * the first of them (else the chunk would be read from the source once more). Slow and hung targets stop no reader.
+ * the first of them, a moment (else the chunk would be read from the source once more). Slow and hung targets stop no reader.
  * A background one goes at the pace of the fastest target that it aims at: it waits until the queue of one of them is at most half full,
  * then gives the block to all that have any room. Who has none then is more than half a queue behind the fastest: the chunk stays lacking
  * there and comes again later.

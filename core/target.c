@@ -442,6 +442,21 @@ bool target_is_moving(struct target *target, uint64_t patience_ms)
                (target->writer_busy_since_ns == 0 || clock_now_ns() < target->writer_busy_since_ns + patience_ns);
 }
 
+void target_let_down(struct target *target, uint64_t slow_ms)
+{
+        uint64_t now = clock_now_ns(), slow_ns = slow_ms * 1000000ull;
+
+        MUTEX_SCOPE(&target->lock);
+        if (target->write_ns >= slow_ns || (target->writer_busy_since_ns && now >= target->writer_busy_since_ns + slow_ns))
+                target->let_down_ns = now;
+}
+
+bool target_has_let_down(struct target *target, uint64_t grudge_ms)
+{
+        MUTEX_SCOPE(&target->lock);
+        return target->let_down_ns && clock_now_ns() < target->let_down_ns + grudge_ms * 1000000ull;
+}
+
 bool target_has_room(struct target *target, uint64_t bytes)
 {
         MUTEX_SCOPE(&target->lock);

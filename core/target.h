@@ -83,6 +83,7 @@ struct target {
         uint64_t queued_bytes, queue_ceiling_bytes;
         unsigned job_count;    /* queued or running */
         uint64_t writer_busy_since_ns; /* 0: idle */
+        uint64_t let_down_ns;          /* when a reader waited for room in vain; 0: never */
         uint64_t write_ns;             /* what a queued write takes; the last ones count most */
         uint64_t looking_since_ns;     /* 0: its checkpoint thread is in no call but a sync */
         struct unsynced_list unsynced, syncing;
@@ -122,6 +123,11 @@ enum target_level { TARGET_QUEUE_LOW /* at most half */, TARGET_QUEUE_ROOM, TARG
 enum target_level target_level(struct target *target);
 /* It takes writes, its syncs keep pace, and a queued write takes less than `patience_ms`: a full queue will have room soon. */
 bool target_is_moving(struct target *target, uint64_t patience_ms);
+/* A reader waited for room here, and there was none: held against a target whose writes take `slow_ms` or more, for a faster one only had
+ * too many askers. */
+void target_let_down(struct target *target, uint64_t slow_ms);
+/* That was less than `grudge_ms` ago. */
+bool target_has_let_down(struct target *target, uint64_t grudge_ms);
 bool target_has_room(struct target *target, uint64_t bytes);
 bool target_takes_writes(struct target *target);
 bool target_serves_reads(struct target *target);

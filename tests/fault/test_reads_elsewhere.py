@@ -2,6 +2,7 @@
 import glob
 import os
 import sys
+import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'mount'))
@@ -89,6 +90,19 @@ class ShortReads(Faulty):
         mount.do('fill')
         self.assertEqual(mount.wait(60), 'complete')
         self.assertEqual(self.on_targets('clip'), [content] * 3)
+
+
+class SlowTargets(Faulty):
+    def test_a_reader_does_not_follow_a_target_that_is_slow_and_never_stops(self):
+        size = 48 * MiB
+        content = self.put('clip', size)
+        faults = self.faulty_targets(0, 1, 2)
+        for fault in faults:
+            fault.rules('write rate=2500000')    # a block in a fifth of a second
+        mount = self.simple('--fill', 'chunk', '--chunk-size', '1M', '--memory', '16M')
+        start = time.monotonic()
+        self.assertTrue(bounded(60, lambda: read_file(mount.path('clip')) == content))
+        self.assertLess(time.monotonic() - start, 3 * SCALE)
 
 
 if __name__ == '__main__':
