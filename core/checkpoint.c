@@ -167,8 +167,15 @@ static bool is_due_locked(const struct target *target, uint64_t now)
                 return true;
         if (list->count == 0)
                 return false;
-        return list->bytes >= TARGET_INTERVAL_BYTES || list->count >= TARGET_UNSYNCED_FILES ||
+        return target->stopping || list->bytes >= TARGET_INTERVAL_BYTES || list->count >= TARGET_UNSYNCED_FILES ||
                now - list->since_ns >= TARGET_INTERVAL_MS * 1000000ull;
+}
+
+/* Nothing more can come: the writer has ended, and all that it wrote is synced. */
+static bool is_over_locked(const struct target *target)
+{
+        return target->stopping && (!target->writer_started || target->writer_ended) && target->unsynced.count == 0 &&
+               target->checkpoint_wanted <= target->checkpoint_done;
 }
 
 static void finish_directories(struct checkpointer *checkpointer)
@@ -223,18 +230,20 @@ static void *checkpoint_main(void *argument)
         struct target *target = checkpointer->target;
 
         mutex_lock(&target->lock);
-        while (!target->stopping || target->unsynced.count > 0 || target->checkpoint_wanted > target->checkpoint_done) {
+        while (!is_over_locked(target)) {
                 uint64_t now = clock_now_ns();
 
-                if (is_due_locked(target, now) || target->stopping) {
+                if (is_due_locked(target, now)) {
                         round_locked(checkpointer);
                         continue;
                 }
-                mutex_unlock(&target->lock);
-                target_refresh_space(target);
-                finish_directories(checkpointer);
-                mutex_lock(&target->lock);
-                if (!target->stopping && !is_due_locked(target, clock_now_ns())) {
+                if (!target->stopping) {
+                        mutex_unlock(&target->lock);
+                        target_refresh_space(target);
+                        finish_directories(checkpointer);
+                        mutex_lock(&target->lock);
+                }
+                if (!is_over_locked(target) && !is_due_locked(target, clock_now_ns())) {
                         uint64_t since = target->unsynced.count > 0 ? target->unsynced.since_ns : now;
 
                         (void)condition_wait_until(&target->checkpoint, &target->lock,

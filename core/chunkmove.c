@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/cleanup.h"
@@ -22,6 +23,8 @@ enum {
         BARREN_MAX = 3,    /* reads of a file that is longer and gives nothing */
         OFFERS_MAX = 64,   /* other movers may take the room that was waited for */
 };
+
+#define SETTLE_NS 50000000ll
 
 static struct context *context_of(const struct file *file)
 {
@@ -486,6 +489,21 @@ static bool version_holds(struct move *move, int fd)
         return move->generation == file->generation && same_version(file, &stat);
 }
 
+/* A write sets the times when it begins. One that began just before the first look at the file could still put bytes under the reading, and
+ * the times would be the same before and after. So a file that changed this very moment is given the time that a write takes. */
+static void let_writes_end(int fd)
+{
+        struct timespec now;
+        struct stat stat;
+        int64_t age_ns;
+
+        if (fstat(fd, &stat) < 0 || clock_gettime(CLOCK_REALTIME, &now) < 0)
+                return; /* the look that comes next tells */
+        age_ns = (now.tv_sec - stat.st_ctim.tv_sec) * 1000000000ll + now.tv_nsec - stat.st_ctim.tv_nsec;
+        if (age_ns >= 0 && age_ns < SETTLE_NS)
+                (void)nanosleep(&(struct timespec){ .tv_nsec = SETTLE_NS - age_ns }, NULL); /* a shorter wait is met by the checks */
+}
+
 /* Captures what the source says of the object that `fd` has open, where nobody did yet. The first mover that has a file open does it. */
 static int capture(struct file *file, int fd, uint64_t generation)
 {
@@ -532,6 +550,7 @@ static int open_origin(struct reading *reading)
         reading->fd = io_open_source(reading->context->source->fd, path);
         if (reading->fd < 0)
                 return reading->fd == -ENOENT || reading->fd == -EINVAL || reading->fd == -ELOOP ? -ESTALE : reading->fd;
+        let_writes_end(reading->fd);
         if (!version_holds(move, reading->fd))
                 return -ESTALE;
         return capture(file, reading->fd, move->generation);

@@ -223,9 +223,12 @@ int command_parse(const char *text, size_t size, struct command **ret_commands, 
                 return error_set(error, -EINVAL, "more than %d bytes in one write", COMMAND_TEXT_BYTES_MAX);
         if (size > 0 && memchr(text, '\0', size))
                 return error_set(error, -EINVAL, "a NUL byte among the commands");
-        copy = size > 0 ? strndup(text, size) : strdup("");
+        copy = malloc(size + 1); /* the text is not terminated */
         if (!copy)
                 return error_set(error, -ENOMEM, "out of memory");
+        if (size > 0)
+                memcpy(copy, text, size);
+        copy[size] = '\0';
         for (char *rest = copy, *line; (line = strsep(&rest, "\n"));) {
                 int r = 0;
 

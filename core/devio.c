@@ -163,6 +163,7 @@ static bool remove_locked(struct devio *devio, struct devio_job *job)
 int devio_call(struct devio *devio, struct devio_job *job, uint64_t timeout_ns)
 {
         uint64_t deadline_ns = clock_now_ns() + timeout_ns;
+        unsigned seen = job->progress ? atomic_load(job->progress) : 0;
         int result;
 
         job_init(job);
@@ -174,8 +175,14 @@ int devio_call(struct devio *devio, struct devio_job *job, uint64_t timeout_ns)
         }
         atomic_fetch_add(&job->references, 1);
         append_locked(devio, job);
-        while (job->state != JOB_DONE && condition_wait_until(&devio->done, &devio->lock, deadline_ns))
-                ;
+        while (job->state != JOB_DONE) {
+                if (condition_wait_until(&devio->done, &devio->lock, deadline_ns))
+                        continue;
+                if (!job->progress || atomic_load(job->progress) == seen || devio->stopping)
+                        break;
+                seen = atomic_load(job->progress);
+                deadline_ns = clock_now_ns() + timeout_ns;
+        }
         result = job->state == JOB_DONE ? job->result : -ETIMEDOUT;
         if (job->state == JOB_QUEUED && remove_locked(devio, job)) {
                 mutex_unlock(&devio->lock);

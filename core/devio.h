@@ -24,6 +24,7 @@ struct devio_job {
         void (*free)(struct devio_job *job);   /* when the last reference goes, on any thread */
         /* For devio_overdue(), NULL: it may take for ever. True: nobody waits for the job any more; it does not run where it has not begun. */
         bool (*overdue)(struct devio_job *job, uint64_t age_ns);
+        atomic_uint *progress;                 /* or NULL: a caller waits on, as long as this moves within its timeout */
         /* private */
         atomic_int references;
         int result;

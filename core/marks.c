@@ -54,6 +54,9 @@ static void encode_digest_locked(struct file *file, struct statedb_batch *batch)
         cleanup(pointer_free) void *blob = NULL;
         size_t blob_size, size;
 
+        if (file->size == 0 && S_ISREG(file->mode) && !file->digest &&
+            digest_new(&files_context(file->files)->options->hash, &file->digest) != 0)
+                file->digest = NULL; /* an empty file is never read */
         if (!file->digest || file->digest_busy || file->digest_known || file->chunk_count < 2 ||
             digest_save(file->digest, &blob, &blob_size) != 0)
                 return;
@@ -102,6 +105,9 @@ static void finish_node_locked(struct file *file, struct node_record *node)
                 node->has_hash = true;
                 memcpy(node->hash, file->hashes[0].bytes, RECORD_HASH_BYTES);
         }
+        if (file->size == 0 && S_ISREG(file->mode) && !file->digest &&
+            digest_new(&files_context(file->files)->options->hash, &file->digest) != 0)
+                file->digest = NULL; /* an empty file is never read */
         if (!file->digest || file->digest_busy || file->digest_known || digest_position(file->digest) != file->size)
                 return;
         digest_final(file->digest, &node->digests);

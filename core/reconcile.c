@@ -26,6 +26,7 @@ struct fresh {
 struct reconcile {
         struct view *view;
         struct context *context;
+        atomic_uint batches; /* of directories that were read: whoever waits for a large one sees that it gets on */
         struct fresh fresh[FRESH_SLOTS];
 };
 
@@ -759,6 +760,7 @@ static int load_from_source(struct reconcile *reconcile, uint64_t directory, con
         do {
                 cleanup(listing_deinit) struct listing current = { 0 };
 
+                atomic_fetch_add(&reconcile->batches, 1);
                 statedb_throttle(context->db);
                 result = listing_read(fd, batch.cookie, &current);
                 if (result == 0)
@@ -943,6 +945,7 @@ static int call(struct reconcile *reconcile, uint64_t parent, const char *name, 
         atomic_init(&job->base.references, 1);
         job->base.run = job_run;
         job->base.free = job_free;
+        job->base.progress = &reconcile->batches;
         job->reconcile = reconcile;
         job->parent = parent;
         job->name = name ? strdup(name) : NULL;
