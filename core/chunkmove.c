@@ -18,7 +18,7 @@
 
 enum {
         PATIENCE_MS = 250, /* a target whose writes take longer is not waited for */
-        READER_PATIENCE_MS = 50, /* so long a reader waits for the room for one piece, in all */
+        READER_PATIENCE_MS = 200,/* so long a reader waits for the room for one piece, in all */
         GRUDGE_MS = 1000,  /* so long no reader waits for a target that was waited for in vain */
         BARREN_MAX = 3,    /* reads of a file that is longer and gives nothing */
         OFFERS_MAX = 64,   /* other movers may take the room that was waited for */
