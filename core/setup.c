@@ -16,6 +16,8 @@
 #include "core/view.h"
 
 #define RUNNING_FILE "running" /* in the state: it was not closed well */
+#define CLOSED_FILE "closed"   /* in the state: the size of its database when it was closed well */
+#define DATABASE_FILE "data.mdb"
 
 /* --- checks of the directories, before anything is changed --- */
 
@@ -365,12 +367,39 @@ static int get_target(struct statedb *db, uint8_t slot, struct target_record *re
         return result < 0 ? result : record_decode_target(buffer, size, ret_record);
 }
 
+/* Whether the database is as it was left. One that was cut since would end the process with SIGBUS when it is read. */
+static bool was_closed_well(struct setup *setup)
+{
+        cleanup(pointer_free) char *text = NULL;
+        struct stat stat;
+        size_t size;
+
+        if (faccessat(statedir_fd(setup->state), RUNNING_FILE, F_OK, 0) == 0)
+                return false;
+        if (fstatat(statedir_fd(setup->state), DATABASE_FILE, &stat, AT_SYMLINK_NOFOLLOW) < 0)
+                return true; /* there is none yet */
+        return io_read_file(statedir_fd(setup->state), CLOSED_FILE, 64, &text, &size) == 0 &&
+               strtoull(text, NULL, 10) <= (unsigned long long)stat.st_size;
+}
+
+static void record_close(struct setup *setup)
+{
+        char text[32];
+        struct stat stat;
+
+        if (fstatat(statedir_fd(setup->state), DATABASE_FILE, &stat, AT_SYMLINK_NOFOLLOW) < 0)
+                return; /* then it is checked the next time */
+        (void)snprintf(text, sizeof(text), "%lld\n", (long long)stat.st_size); /* fits */
+        if (io_write_file_durable(statedir_fd(setup->state), CLOSED_FILE, text, strlen(text), 0600) == 0)
+                (void)unlinkat(statedir_fd(setup->state), RUNNING_FILE, 0); /* left over, it costs a check */
+}
+
 /* A state that was not closed well is walked by a child process before it is believed. */
 static int check_database(struct setup *setup, struct error *error)
 {
         int result;
 
-        if (faccessat(statedir_fd(setup->state), RUNNING_FILE, F_OK, 0) < 0)
+        if (was_closed_well(setup))
                 return 0;
         setup->unclean = true;
         result = statedb_check(statedir_path(setup->state), record_validate);
@@ -743,7 +772,7 @@ void setup_close(struct setup *setup)
 
         setup->db = NULL;
         if (closed == 0 && setup->state)
-                (void)unlinkat(statedir_fd(setup->state), RUNNING_FILE, 0); /* left over, it costs a check */
+                record_close(setup);
         for (size_t i = 0; i < setup->target_count; i++) {
                 target_close(setup->targets[i]);
                 free(setup->targets[i]);

@@ -188,7 +188,7 @@ static bool is_one_of(const char *name, const char *const *names, size_t count)
 
 static int look_for_state(int directory_fd, const char *name, void *context)
 {
-        static const char *const ours[] = {STATEHOME_IDENTITY_FILE, STATEHOME_LOCK_FILE, "owner.lock", "running"};
+        static const char *const ours[] = {STATEHOME_IDENTITY_FILE, STATEHOME_LOCK_FILE, "owner.lock", "running", "closed"};
         static const char *const database[] = {"data.mdb", "lock.mdb"};
         static const char aside[] = "damaged-";
         struct likeness *likeness = context;
@@ -197,7 +197,8 @@ static int look_for_state(int directory_fd, const char *name, void *context)
         struct stat status;
 
         if (!is_ours && !is_one_of(name, database, sizeof(database) / sizeof(database[0])))
-                return is_leftover_of_creation(name) || strncmp(name, "running.tmp.", strlen("running.tmp.")) == 0;
+                return is_leftover_of_creation(name) || strncmp(name, "running.tmp.", strlen("running.tmp.")) == 0 ||
+                       strncmp(name, "closed.tmp.", strlen("closed.tmp.")) == 0;
         if (fstatat(directory_fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
                 return -errno;
         likeness->is_ours |= is_ours;

@@ -173,6 +173,21 @@ class AfterAnEnd(Case):
         for target in self.targets:
             self.assertOnlyPlain(target, self.source)
 
+    def test_a_state_that_was_cut_after_a_clean_end_is_set_aside(self):
+        self.content = self.put('clip', MiB)
+        for number in range(300):
+            self.put('file %d' % number, 10)
+        mount = self.simple('--fill', 'all')
+        self.assertEqual(mount.wait(60), 'complete')
+        mount.umount()
+        os.truncate(self.work.join('state', 'data.mdb'), 8192)
+        mount = self.simple('--fill', 'all')
+        self.assertEqual(mount.wait(60), 'complete')
+        self.assertEqual(mount.status()['source_copy_bytes'], 0)
+        mount.umount()
+        for target in self.targets:
+            self.assertOnlyPlain(target, self.source)
+
     def test_a_changed_file_of_two_names_is_changed_under_both(self):
         self.put('clip', MiB)
         os.link(os.path.join(self.source, 'clip'), os.path.join(self.source, 'second'))
