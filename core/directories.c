@@ -9,7 +9,7 @@
 #include "core/io.h"
 #include "core/log.h"
 #include "core/problem.h"
-#include "core/reconcile.h"
+#include "core/judge.h"
 #include "core/touched.h"
 
 static bool change_published(void *context, struct node_record *node, struct name_record *name)
@@ -46,7 +46,7 @@ static int make_one(struct view *view, struct target *target, uint64_t id, const
                 if (fstatat(parent, name, &stat, AT_SYMLINK_NOFOLLOW) < 0)
                         return -errno;
                 if (!S_ISDIR(stat.st_mode)) {
-                        result = reconcile_apply(view, node->parent, node->name, slot, RECONCILE_CONFLICT);
+                        result = judge_apply(view, node->parent, node->name, slot, VERDICT_CONFLICT);
                         return result < 0 ? result : -ENOTDIR;
                 }
         }

@@ -8,7 +8,7 @@
 #include "core/log.h"
 #include "core/metadata_rules.h"
 #include "core/part.h"
-#include "core/reconcile.h"
+#include "core/judge.h"
 
 static bool is_open(struct file *file, const struct target *target)
 {
@@ -51,7 +51,7 @@ int holders_open_finished(struct file *file, struct target *target, const struct
                 return -errno;
         if ((uint64_t)stat.st_size != node->size ||
             !metadata_mtime_equal(stat.st_mtim.tv_sec * 1000000000ll + stat.st_mtim.tv_nsec, node->mtime_ns,
-                                  reconcile_granularity_ns(context, target))) {
+                                  judge_granularity_ns(context, target))) {
                 log_warning("target %u: %s is not as it was published; it is read from elsewhere", target->n, path);
                 return -ESTALE;
         }

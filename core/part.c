@@ -15,7 +15,7 @@
 #include "core/log.h"
 #include "core/marks.h"
 #include "core/problem.h"
-#include "core/reconcile.h"
+#include "core/judge.h"
 #include "core/steps.h"
 
 enum { COMPARE_BYTES = 128 * 1024 };
@@ -111,7 +111,7 @@ int part_judge(struct file *file, struct target *target, const struct node_recor
 {
         struct context *context = context_of(file);
         struct view *view = files_view(file->files);
-        enum reconcile_verdict verdict;
+        enum verdict verdict;
         struct name_record name;
         struct statx stat;
         int found = root_stat(&target->root, path, &stat);
@@ -122,12 +122,12 @@ int part_judge(struct file *file, struct target *target, const struct node_recor
         result = view_primary_name(view, node, &name);
         if (result < 0)
                 return result;
-        verdict = reconcile_judge(node, &name, target->slot, found == 0 ? &stat : NULL, options_existing(context->options),
-                                  reconcile_granularity_ns(context, target));
-        result = reconcile_apply(view, node->parent, node->name, target->slot, verdict);
+        verdict = judge_target(node, &name, target->slot, found == 0 ? &stat : NULL, options_existing(context->options),
+                                  judge_granularity_ns(context, target));
+        result = judge_apply(view, node->parent, node->name, target->slot, verdict);
         if (result < 0)
                 return result;
-        if (verdict == RECONCILE_CONFLICT)
+        if (verdict == VERDICT_CONFLICT)
                 problem_conflict(view, file->id, target);
         *ret_verdict = (int)verdict;
         return 0;
@@ -240,22 +240,22 @@ static int prepare(struct file *file, struct target *target, uint64_t generation
                 result = part_judge(file, target, &node, path, &verdict);
         if (result < 0)
                 return result;
-        switch ((enum reconcile_verdict)verdict) {
-        case RECONCILE_EQUAL:
-        case RECONCILE_OURS:
+        switch ((enum verdict)verdict) {
+        case VERDICT_EQUAL:
+        case VERDICT_OURS:
                 return PART_NOT_WANTED; /* the caller finds it finished in the records */
-        case RECONCILE_CONFLICT:
+        case VERDICT_CONFLICT:
                 (void)install(file, target, generation, PART_BLOCKED, false, NULL); /* positive only: another generation */
                 return PART_NOT_WANTED;
-        case RECONCILE_COMPARE:
+        case VERDICT_COMPARE:
                 return open_for_compare(file, target, generation, path);
-        case RECONCILE_AS_RECORDED:
+        case VERDICT_AS_RECORDED:
                 if (node.complete >> target->slot & 1)
                         return PART_NOT_WANTED;
                 break;
-        case RECONCILE_LACKING:
-        case RECONCILE_LOST:
-        case RECONCILE_REPLACE:
+        case VERDICT_LACKING:
+        case VERDICT_LOST:
+        case VERDICT_REPLACE:
                 break;
         }
         result = marks_forget_slot(file, target->slot);
@@ -336,7 +336,7 @@ static int differs(struct file *file, struct target *target)
         file->parts[target->slot].kind = PART_BLOCKED;
         mutex_unlock(&file->lock);
         if (result == 0)
-                result = reconcile_apply(view, node.parent, node.name, target->slot, RECONCILE_CONFLICT);
+                result = judge_apply(view, node.parent, node.name, target->slot, VERDICT_CONFLICT);
         if (result == 0)
                 problem_conflict(view, file->id, target);
         return result < 0 ? result : PART_NOT_WANTED;
@@ -460,8 +460,8 @@ static int make_object(struct file *file, struct target *target, uint64_t genera
                 result = part_judge(file, target, &node, path, &verdict);
         if (result < 0)
                 return result;
-        if (verdict == RECONCILE_EQUAL || verdict == RECONCILE_OURS || verdict == RECONCILE_CONFLICT ||
-            (verdict == RECONCILE_AS_RECORDED && (node.complete >> target->slot & 1)))
+        if (verdict == VERDICT_EQUAL || verdict == VERDICT_OURS || verdict == VERDICT_CONFLICT ||
+            (verdict == VERDICT_AS_RECORDED && (node.complete >> target->slot & 1)))
                 return PART_NOT_WANTED;
         part_name(context_of(file), file->id, generation, name);
         result = target->partial_fd < 0 ? -ENODEV : make_special(file, target, generation, name);

@@ -34,7 +34,7 @@ int part_set_metadata(struct file *file, struct target *target);
 /* Makes an object without data (or a whole file of which only the name is missing) ready to be published. Results as part_prepare. */
 int part_make_whole(struct file *file, struct target *target, uint64_t generation);
 
-/* What stands under the final name is judged and the records follow. Positive: enum reconcile_verdict + 1 is of no interest to others. */
+/* What stands under the final name is judged and the records follow. Positive: enum verdict + 1 is of no interest to others. */
 int part_judge(struct file *file, struct target *target, const struct node_record *node, const char *path, int *ret_verdict);
 /* A failure of the target: reported there; one of this file alone marks the node as failed there, and nobody tries it again until `retry`. */
 void part_fail(struct file *file, struct target *target, int error, const char *what);

@@ -14,7 +14,7 @@
 #include "core/metadata_rules.h"
 #include "core/part.h"
 #include "core/problem.h"
-#include "core/reconcile.h"
+#include "core/judge.h"
 #include "core/steps.h"
 #include "core/touched.h"
 
@@ -104,12 +104,12 @@ static int may_replace(struct publish_batch *batch, struct file *file, const str
 
         if (result < 0)
                 return result;
-        *ret_replace = verdict == RECONCILE_AS_RECORDED || verdict == RECONCILE_REPLACE;
-        *ret_done = verdict == RECONCILE_CONFLICT;
-        if (verdict != RECONCILE_OURS && verdict != RECONCILE_EQUAL && verdict != RECONCILE_COMPARE)
+        *ret_replace = verdict == VERDICT_AS_RECORDED || verdict == VERDICT_REPLACE;
+        *ret_done = verdict == VERDICT_CONFLICT;
+        if (verdict != VERDICT_OURS && verdict != VERDICT_EQUAL && verdict != VERDICT_COMPARE)
                 return 0;
         /* It looks equal, but the partial file is still here: so it is not ours, perhaps `A` where this is `a`, and nobody compared it. */
-        result = reconcile_apply(batch->view, node->parent, node->name, batch->target->slot, RECONCILE_CONFLICT);
+        result = judge_apply(batch->view, node->parent, node->name, batch->target->slot, VERDICT_CONFLICT);
         if (result == 0)
                 problem_conflict(batch->view, file->id, batch->target);
         *ret_done = true;
@@ -217,9 +217,9 @@ static int make_link(struct publish_batch *batch, struct file *file, const struc
                 return 0; /* it was made before a crash */
         if (published && (uint64_t)stat.st_size == node->copied_size &&
             metadata_mtime_equal(stat.st_mtim.tv_sec * 1000000000ll + stat.st_mtim.tv_nsec, node->copied_mtime_ns,
-                                 reconcile_granularity_ns(view_context(batch->view), target)))
+                                 judge_granularity_ns(view_context(batch->view), target)))
                 return replace_link(batch, file, node, first_parent, first_last, parent, last);
-        result = reconcile_apply(batch->view, parent_id, name, target->slot, RECONCILE_CONFLICT);
+        result = judge_apply(batch->view, parent_id, name, target->slot, VERDICT_CONFLICT);
         if (result == 0)
                 problem_conflict(batch->view, file->id, target);
         return result < 0 ? result : PART_NOT_WANTED;

@@ -6,7 +6,7 @@
  *   3. rename to the final name         (here)          crash: see 5
  *   4. the directory is synced          (here)          crash: the rename is there or is not; if not, the partial file is
  *   5. `published` is recorded          (here)          crash before: the partial file is gone and the final name has the recorded size and
- *                                                       mtime: recognised as ours (reconcile_judge: RECONCILE_OURS)
+ *                                                       mtime: recognised as ours (judge_target: VERDICT_OURS)
  * Metadata is set on the partial file before step 1, so that the rename makes everything visible at once. Names that exist are never
  * replaced, unless it is the version that cvv itself published before, or `--existing replace` says so.
  *

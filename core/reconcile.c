@@ -10,6 +10,7 @@
 
 #include "core/cleanup.h"
 #include "core/io.h"
+#include "core/judge.h"
 #include "core/listing.h"
 #include "core/log.h"
 #include "core/metadata_rules.h"
@@ -66,150 +67,6 @@ static void set_fresh(struct reconcile *reconcile, uint64_t key)
         fresh->key = 0; /* a reader between the two stores sees neither pair half */
         fresh->at_ns = clock_now_ns();
         fresh->key = key;
-}
-
-/* --- judging what a target has --- */
-
-static bool same_version(uint64_t size, int64_t mtime_ns, const struct statx *stat, uint64_t granularity_ns)
-{
-        return stat->stx_size == size && metadata_mtime_equal(mtime_ns, metadata_time_ns(&stat->stx_mtime), granularity_ns);
-}
-
-static bool looks_equal(const struct node_record *node, const struct statx *stat, uint64_t granularity_ns)
-{
-        if (S_ISREG(node->mode) || S_ISLNK(node->mode))
-                return same_version(node->size, node->mtime_ns, stat, granularity_ns);
-        if (S_ISCHR(node->mode) || S_ISBLK(node->mode))
-                return makedev(stat->stx_rdev_major, stat->stx_rdev_minor) == node->rdev;
-        return true;
-}
-
-/* The version before, which cvv itself brought to some target. */
-static bool is_former(const struct node_record *node, const struct statx *stat, uint64_t granularity_ns)
-{
-        return (S_ISREG(node->mode) || S_ISLNK(node->mode)) &&
-               same_version(node->copied_size, node->copied_mtime_ns, stat, granularity_ns);
-}
-
-static enum reconcile_verdict judge_unpublished(const struct node_record *node, unsigned slot, const struct statx *stat,
-                                                enum existing existing, uint64_t granularity_ns)
-{
-        bool equal = looks_equal(node, stat, granularity_ns);
-
-        /* All chunks were present, only the name was missing: the crash came between the rename and its record. */
-        if (equal && (node->complete >> slot & 1))
-                return RECONCILE_OURS;
-        if (equal && (existing != EXISTING_VERIFY || !S_ISREG(node->mode)))
-                return RECONCILE_EQUAL;
-        /* The source changed between the rename and its record: what stands there is the version that was complete before. */
-        if (!equal && node->copied_mtime_ns != 0 && is_former(node, stat, granularity_ns))
-                return RECONCILE_REPLACE;
-        if (existing == EXISTING_REPLACE)
-                return RECONCILE_REPLACE;
-        if (existing == EXISTING_VERIFY && S_ISREG(node->mode) && stat->stx_size == node->size)
-                return RECONCILE_COMPARE;
-        return RECONCILE_CONFLICT;
-}
-
-/* What has the name is this version, or the one before: cvv's own, and to be replaced. While the new version is complete and waits for
- * its name (also over a crash), the old one is no conflict. */
-static enum reconcile_verdict judge_published(const struct node_record *node, bool complete, const struct statx *stat,
-                                              uint64_t granularity_ns)
-{
-        bool equal = looks_equal(node, stat, granularity_ns);
-        bool former = is_former(node, stat, granularity_ns);
-
-        if (complete)
-                return equal ? RECONCILE_AS_RECORDED : former ? RECONCILE_REPLACE : RECONCILE_CONFLICT;
-        return equal || former || !S_ISREG(node->mode) ? RECONCILE_AS_RECORDED : RECONCILE_CONFLICT;
-}
-
-enum reconcile_verdict reconcile_judge(const struct node_record *node, const struct name_record *name, unsigned slot,
-                                       const struct statx *target_stat, enum existing existing, uint64_t granularity_ns)
-{
-        bool published = name->published >> slot & 1;
-
-        if (!target_stat)
-                return published || (name->conflict >> slot & 1) ? RECONCILE_LOST : RECONCILE_LACKING;
-        if ((target_stat->stx_mode & S_IFMT) != (node->mode & S_IFMT))
-                return RECONCILE_CONFLICT;
-        if (S_ISDIR(node->mode))
-                return published ? RECONCILE_AS_RECORDED : RECONCILE_EQUAL;
-        if (!published)
-                return judge_unpublished(node, slot, target_stat, existing, granularity_ns);
-        return judge_published(node, node->complete >> slot & 1, target_stat, granularity_ns);
-}
-
-struct verdict_change {
-        unsigned slot;
-        enum reconcile_verdict verdict;
-};
-
-static void set_finished(struct node_record *node, struct name_record *name, uint64_t bit, bool skipped)
-{
-        name->published |= bit;
-        name->conflict &= ~bit;
-        node->conflict &= ~bit;
-        node->failed &= ~bit;
-        node->complete |= bit;
-        node->partial &= ~bit;
-        node->skipped = skipped ? node->skipped | bit : node->skipped & ~bit;
-}
-
-static bool change_verdict(void *context, struct node_record *node, struct name_record *name)
-{
-        const struct verdict_change *change = context;
-        uint64_t bit = 1ull << change->slot;
-
-        switch (change->verdict) {
-        case RECONCILE_LACKING:
-        case RECONCILE_COMPARE:
-        case RECONCILE_REPLACE:
-        case RECONCILE_AS_RECORDED:
-                if (change->verdict == RECONCILE_REPLACE && (node->complete & name->published & bit))
-                        node->complete &= ~bit; /* the version before: together these bits would say that it is finished */
-                else if (!((name->conflict | node->conflict) & bit))
-                        return false;
-                name->conflict &= ~bit;
-                node->conflict &= ~bit;
-                return true;
-        case RECONCILE_EQUAL:
-                set_finished(node, name, bit, true);
-                return true;
-        case RECONCILE_OURS:
-                set_finished(node, name, bit, false);
-                return true;
-        case RECONCILE_LOST:
-                name->published &= ~bit;
-                name->conflict &= ~bit;
-                node->conflict &= ~bit;
-                node->skipped &= ~bit;
-                if (node->nlink <= 1 || !(node->flags & VIEW_NODE_LINKS))
-                        node->complete &= ~bit;
-                return true;
-        case RECONCILE_CONFLICT:
-                if (name->conflict & bit)
-                        return false;
-                name->conflict |= bit;
-                node->conflict |= bit;
-                return true;
-        }
-        return false;
-}
-
-int reconcile_apply(struct view *view, uint64_t parent, const char *name, unsigned slot, enum reconcile_verdict verdict)
-{
-        struct verdict_change change = { .slot = slot, .verdict = verdict };
-
-        return view_update_name(view, parent, name, change_verdict, &change);
-}
-
-uint64_t reconcile_granularity_ns(const struct context *context, const struct target *target)
-{
-        uint64_t ours = context->source ? context->source->device.mtime_granularity_ns : 1;
-        uint64_t theirs = target->root.device.mtime_granularity_ns;
-
-        return ours > theirs ? ours : theirs;
 }
 
 /* --- names of the source --- */
@@ -437,12 +294,12 @@ static bool change_target_only(void *context, struct node_record *node, struct n
 
         if (!(name->flags & VIEW_NAME_TARGET))
                 return false;
-        if ((node->complete & bit & name->published) && looks_equal(node, change->stat, 1))
+        if ((node->complete & bit & name->published) && judge_looks_equal(node, change->stat, 1))
                 return false;
         if ((node->complete & ~bit) == 0) { /* it is the only one that shows it, so it says how it looks */
                 fill_attributes(node, change->stat);
                 name->mode_type = node->mode & S_IFMT;
-        } else if ((node->mode & S_IFMT) != (change->stat->stx_mode & S_IFMT) || !looks_equal(node, change->stat, 1)) {
+        } else if ((node->mode & S_IFMT) != (change->stat->stx_mode & S_IFMT) || !judge_looks_equal(node, change->stat, 1)) {
                 node->complete &= ~bit; /* others have another version, which came first: that one is shown */
                 name->published &= ~bit;
                 return true;
@@ -601,10 +458,10 @@ static int get_records(const struct judging *judging, const char *name, struct n
 }
 
 /* A verdict that takes back what is recorded. */
-static bool takes_back(enum reconcile_verdict verdict, const struct name_record *name, uint64_t bit)
+static bool takes_back(enum verdict verdict, const struct name_record *name, uint64_t bit)
 {
-        return verdict == RECONCILE_LOST || verdict == RECONCILE_REPLACE ||
-               (verdict == RECONCILE_CONFLICT && !(name->conflict & bit));
+        return verdict == VERDICT_LOST || verdict == VERDICT_REPLACE ||
+               (verdict == VERDICT_CONFLICT && !(name->conflict & bit));
 }
 
 static bool same_state(const struct name_record *name, const struct node_record *node, const struct name_record *other_name,
@@ -618,7 +475,7 @@ static bool same_state(const struct name_record *name, const struct node_record 
 /* The object was looked at before the records were read, and may have been published in between: it is looked at again, and judged by
  * records that were the same before and after. False: they are being changed, by somebody who knows better. */
 static bool judge_again(const struct judging *judging, const char *name, struct name_record *name_record, struct node_record *node,
-                        enum reconcile_verdict *verdict)
+                        enum verdict *verdict)
 {
         unsigned slot = judging->target->slot;
         cleanup(pointer_free) char *path = NULL;
@@ -635,7 +492,7 @@ static bool judge_again(const struct judging *judging, const char *name, struct 
         if (get_records(judging, name, &name_after, &node_after) < 0 ||
             !same_state(name_record, node, &name_after, &node_after, 1ull << slot))
                 return false;
-        *verdict = reconcile_judge(&node_after, &name_after, slot, result == 0 ? &stat : NULL, judging->existing,
+        *verdict = judge_target(&node_after, &name_after, slot, result == 0 ? &stat : NULL, judging->existing,
                                    judging->granularity_ns);
         return true;
 }
@@ -644,7 +501,7 @@ static void judge_entry(const struct judging *judging, const char *name, const s
 {
         struct reconcile *reconcile = judging->reconcile;
         unsigned slot = judging->target->slot;
-        enum reconcile_verdict verdict;
+        enum verdict verdict;
         struct name_record name_record;
         struct node_record node;
 
@@ -652,10 +509,10 @@ static void judge_entry(const struct judging *judging, const char *name, const s
                 return;
         if (reconcile->context->unclean && stat && S_ISDIR(node.mode))
                 check_directory(judging->target, name_record.id, &node, stat, judging->granularity_ns);
-        verdict = reconcile_judge(&node, &name_record, slot, stat, judging->existing, judging->granularity_ns);
+        verdict = judge_target(&node, &name_record, slot, stat, judging->existing, judging->granularity_ns);
         if (takes_back(verdict, &name_record, 1ull << slot) && !judge_again(judging, name, &name_record, &node, &verdict))
                 return;
-        (void)reconcile_apply(reconcile->view, judging->directory, name, slot, verdict); /* a damaged record is met again */
+        (void)judge_apply(reconcile->view, judging->directory, name, slot, verdict); /* a damaged record is met again */
 }
 
 /* Judges what one target has under the names of a batch. */
@@ -665,7 +522,7 @@ static void judge_batch(struct reconcile *reconcile, struct target *target, uint
         struct context *context = reconcile->context;
         struct judging judging = { .reconcile = reconcile, .target = target, .directory = directory, .path = path,
                                    .existing = options_existing(context->options),
-                                   .granularity_ns = reconcile_granularity_ns(context, target) };
+                                   .granularity_ns = judge_granularity_ns(context, target) };
         cleanup(listing_deinit) struct listing there = { 0 };
         char *names[LISTING_BATCH];
         int result;

@@ -5,8 +5,7 @@
  * one time-out and is then left out. reconcile_lookup() and reconcile_load() are for everybody else: they wait for the device a few
  * seconds at most, and answer from the records where it does not.
  *
- * What a target already has under a name of the source is judged by one pure function, reconcile_judge(), in the terms of
- * CONTRACT.md, "Existing files".
+ * What a target already has under a name of the source is judged by judge.h.
  */
 #ifndef CVV_CORE_RECONCILE_H
 #define CVV_CORE_RECONCILE_H
@@ -35,23 +34,5 @@ int reconcile_begin_again(struct reconcile *reconcile, uint64_t id, uint64_t gen
 
 /* --- on the scanner or a thread of the source's device --- */
 int reconcile_directory(struct reconcile *reconcile, uint64_t directory);
-
-enum reconcile_verdict {
-        RECONCILE_LACKING,      /* nothing is there, and nothing should be */
-        RECONCILE_AS_RECORDED,  /* what is there is what the records say */
-        RECONCILE_EQUAL,        /* found equal: published, complete, skipped */
-        RECONCILE_OURS,         /* equal, and cvv was about to publish it: published, complete */
-        RECONCILE_LOST,         /* published once, and gone or no more to be recognised */
-        RECONCILE_CONFLICT,     /* something else has the name */
-        RECONCILE_COMPARE,      /* perhaps equal: its chunks must be compared */
-        RECONCILE_REPLACE,      /* something else has the name, and is to be replaced */
-};
-/* Pure. `target_stat` is NULL where the target has nothing; granularity_ns: the coarser clock of source and target. */
-enum reconcile_verdict reconcile_judge(const struct node_record *node, const struct name_record *name, unsigned slot,
-                                       const struct statx *target_stat, enum existing existing, uint64_t granularity_ns);
-/* Applies a verdict to the records. */
-int reconcile_apply(struct view *view, uint64_t parent, const char *name, unsigned slot, enum reconcile_verdict verdict);
-/* The coarser clock of the source and a target. */
-uint64_t reconcile_granularity_ns(const struct context *context, const struct target *target);
 
 #endif

@@ -9,7 +9,7 @@
  *   node.complete     every chunk of this generation is present (durable and marked)
  *   name.published    the object stands there under this name, put there or found equal by cvv. Published and not complete: an
  *                     older generation stands there, which cvv itself published (copied_size, copied_mtime_ns) and may replace;
- *                     so it is too between the marks and the rename, when all of the new one is complete: reconcile_judge()
+ *                     so it is too between the marks and the rename, when all of the new one is complete: judge_target()
  *   node.partial      the target has a partial file of this generation
  *   node.conflict     something else has the name there
  *   node.failed       this one cannot be brought there (the name is illegal there, the file too large, …)

@@ -1,3 +1,4 @@
+#include "core/judge.h"
 #include "core/reconcile.h"
 
 #include "engine_fixture.h"
@@ -33,58 +34,58 @@ static void files_are_judged_by_records_and_sight(void **state)
                 enum seen seen;
                 int existing;
                 uint64_t granularity_ns;
-                enum reconcile_verdict verdict;
+                enum verdict verdict;
         } cases[] = {
                 /* nothing there */
-                { 0, NOTHING, SKIP, 1, RECONCILE_LACKING },
-                { C, NOTHING, SKIP, 1, RECONCILE_LACKING },
-                { P, NOTHING, SKIP, 1, RECONCILE_LOST },
-                { P | C, NOTHING, VERIFY, 1, RECONCILE_LOST },
-                { X, NOTHING, SKIP, 1, RECONCILE_LOST },
-                { P | C | X, NOTHING, REPLACE, 1, RECONCILE_LOST },
+                { 0, NOTHING, SKIP, 1, VERDICT_LACKING },
+                { C, NOTHING, SKIP, 1, VERDICT_LACKING },
+                { P, NOTHING, SKIP, 1, VERDICT_LOST },
+                { P | C, NOTHING, VERIFY, 1, VERDICT_LOST },
+                { X, NOTHING, SKIP, 1, VERDICT_LOST },
+                { P | C | X, NOTHING, REPLACE, 1, VERDICT_LOST },
                 /* what cvv never put there */
-                { 0, SAME, SKIP, 1, RECONCILE_EQUAL },
-                { 0, SAME, VERIFY, 1, RECONCILE_COMPARE },
-                { 0, SAME, REPLACE, 1, RECONCILE_EQUAL },
-                { 0, NEWER, SKIP, 1, RECONCILE_CONFLICT },
-                { 0, NEWER, VERIFY, 1, RECONCILE_COMPARE },
-                { 0, NEWER, REPLACE, 1, RECONCILE_REPLACE },
-                { 0, LONGER, SKIP, 1, RECONCILE_CONFLICT },
-                { 0, LONGER, VERIFY, 1, RECONCILE_CONFLICT },
-                { 0, LONGER, REPLACE, 1, RECONCILE_REPLACE },
-                { 0, OLD, SKIP, 1, RECONCILE_REPLACE }, /* its rename was not recorded any more: cvv's own former version */
-                { 0, OLD, VERIFY, 1, RECONCILE_REPLACE },
-                { X, OLD, SKIP, 1, RECONCILE_REPLACE },
-                { X, SAME, SKIP, 1, RECONCILE_EQUAL },
-                { X, LONGER, SKIP, 1, RECONCILE_CONFLICT },
-                { 0, DIRECTORY, SKIP, 1, RECONCILE_CONFLICT },
-                { 0, DIRECTORY, VERIFY, 1, RECONCILE_CONFLICT },
-                { 0, DIRECTORY, REPLACE, 1, RECONCILE_CONFLICT },
-                { 0, SAME_FAT, SKIP, 1, RECONCILE_CONFLICT },
-                { 0, SAME_FAT, SKIP, FAT_NS, RECONCILE_EQUAL },
+                { 0, SAME, SKIP, 1, VERDICT_EQUAL },
+                { 0, SAME, VERIFY, 1, VERDICT_COMPARE },
+                { 0, SAME, REPLACE, 1, VERDICT_EQUAL },
+                { 0, NEWER, SKIP, 1, VERDICT_CONFLICT },
+                { 0, NEWER, VERIFY, 1, VERDICT_COMPARE },
+                { 0, NEWER, REPLACE, 1, VERDICT_REPLACE },
+                { 0, LONGER, SKIP, 1, VERDICT_CONFLICT },
+                { 0, LONGER, VERIFY, 1, VERDICT_CONFLICT },
+                { 0, LONGER, REPLACE, 1, VERDICT_REPLACE },
+                { 0, OLD, SKIP, 1, VERDICT_REPLACE }, /* its rename was not recorded any more: cvv's own former version */
+                { 0, OLD, VERIFY, 1, VERDICT_REPLACE },
+                { X, OLD, SKIP, 1, VERDICT_REPLACE },
+                { X, SAME, SKIP, 1, VERDICT_EQUAL },
+                { X, LONGER, SKIP, 1, VERDICT_CONFLICT },
+                { 0, DIRECTORY, SKIP, 1, VERDICT_CONFLICT },
+                { 0, DIRECTORY, VERIFY, 1, VERDICT_CONFLICT },
+                { 0, DIRECTORY, REPLACE, 1, VERDICT_CONFLICT },
+                { 0, SAME_FAT, SKIP, 1, VERDICT_CONFLICT },
+                { 0, SAME_FAT, SKIP, FAT_NS, VERDICT_EQUAL },
                 /* whole, and cvv was about to name it */
-                { C, SAME, SKIP, 1, RECONCILE_OURS },
-                { C, SAME, VERIFY, 1, RECONCILE_OURS },
-                { C, SAME, REPLACE, 1, RECONCILE_OURS },
-                { C, LONGER, VERIFY, 1, RECONCILE_CONFLICT },
-                { C, LONGER, REPLACE, 1, RECONCILE_REPLACE },
+                { C, SAME, SKIP, 1, VERDICT_OURS },
+                { C, SAME, VERIFY, 1, VERDICT_OURS },
+                { C, SAME, REPLACE, 1, VERDICT_OURS },
+                { C, LONGER, VERIFY, 1, VERDICT_CONFLICT },
+                { C, LONGER, REPLACE, 1, VERDICT_REPLACE },
                 /* cvv's own, finished */
-                { P | C, SAME, SKIP, 1, RECONCILE_AS_RECORDED },
-                { P | C, SAME, VERIFY, 1, RECONCILE_AS_RECORDED },
-                { P | C | X, SAME, VERIFY, 1, RECONCILE_AS_RECORDED },
-                { P | C, SAME_FAT, VERIFY, FAT_NS, RECONCILE_AS_RECORDED },
-                { P | C, NEWER, SKIP, 1, RECONCILE_CONFLICT },
-                { P | C, NEWER, VERIFY, 1, RECONCILE_CONFLICT },
-                { P | C, LONGER, VERIFY, 1, RECONCILE_CONFLICT },
-                { P | C, DIRECTORY, REPLACE, 1, RECONCILE_CONFLICT },
+                { P | C, SAME, SKIP, 1, VERDICT_AS_RECORDED },
+                { P | C, SAME, VERIFY, 1, VERDICT_AS_RECORDED },
+                { P | C | X, SAME, VERIFY, 1, VERDICT_AS_RECORDED },
+                { P | C, SAME_FAT, VERIFY, FAT_NS, VERDICT_AS_RECORDED },
+                { P | C, NEWER, SKIP, 1, VERDICT_CONFLICT },
+                { P | C, NEWER, VERIFY, 1, VERDICT_CONFLICT },
+                { P | C, LONGER, VERIFY, 1, VERDICT_CONFLICT },
+                { P | C, DIRECTORY, REPLACE, 1, VERDICT_CONFLICT },
                 /* cvv's own of an older version of the source */
-                { P, OLD, SKIP, 1, RECONCILE_AS_RECORDED },
-                { P, OLD, VERIFY, 1, RECONCILE_AS_RECORDED },
-                { P, OLD, REPLACE, 1, RECONCILE_AS_RECORDED },
-                { P, SAME, SKIP, 1, RECONCILE_AS_RECORDED }, /* looks like the version to come */
-                { P, LONGER, SKIP, 1, RECONCILE_CONFLICT },
-                { P, LONGER, VERIFY, 1, RECONCILE_CONFLICT },
-                { P, DIRECTORY, SKIP, 1, RECONCILE_CONFLICT },
+                { P, OLD, SKIP, 1, VERDICT_AS_RECORDED },
+                { P, OLD, VERIFY, 1, VERDICT_AS_RECORDED },
+                { P, OLD, REPLACE, 1, VERDICT_AS_RECORDED },
+                { P, SAME, SKIP, 1, VERDICT_AS_RECORDED }, /* looks like the version to come */
+                { P, LONGER, SKIP, 1, VERDICT_CONFLICT },
+                { P, LONGER, VERIFY, 1, VERDICT_CONFLICT },
+                { P, DIRECTORY, SKIP, 1, VERDICT_CONFLICT },
         };
 
         (void)state;
@@ -96,12 +97,12 @@ static void files_are_judged_by_records_and_sight(void **state)
                                             .copied_mtime_ns = ENGINE_TIME_NS - 60000000000 };
                 struct name_record name = { 0 };
                 struct statx stat = stat_of(cases[i].seen);
-                enum reconcile_verdict verdict;
+                enum verdict verdict;
 
                 node.complete = cases[i].records & C ? 1ull << SLOT : others;
                 name.published = cases[i].records & P ? 1ull << SLOT : others;
                 name.conflict = cases[i].records & X ? 1ull << SLOT : others;
-                verdict = reconcile_judge(&node, &name, SLOT, cases[i].seen == NOTHING ? NULL : &stat,
+                verdict = judge_target(&node, &name, SLOT, cases[i].seen == NOTHING ? NULL : &stat,
                                           (enum existing)cases[i].existing, cases[i].granularity_ns);
                 if (verdict != cases[i].verdict)
                         fail_msg("case %zu: %d is not %d", i, verdict, cases[i].verdict);
@@ -114,22 +115,22 @@ static void other_types_are_judged_by_what_they_are(void **state)
                 mode_t node, seen;
                 bool published, complete, other_device;
                 enum existing existing;
-                enum reconcile_verdict verdict;
+                enum verdict verdict;
         } cases[] = {
-                { S_IFDIR, S_IFDIR, false, false, false, EXISTING_VERIFY, RECONCILE_EQUAL },
-                { S_IFDIR, S_IFDIR, true, true, false, EXISTING_VERIFY, RECONCILE_AS_RECORDED },
-                { S_IFDIR, S_IFREG, false, false, false, EXISTING_REPLACE, RECONCILE_CONFLICT },
-                { S_IFDIR, S_IFLNK, true, true, false, EXISTING_SKIP, RECONCILE_CONFLICT },
-                { S_IFIFO, S_IFIFO, false, false, false, EXISTING_VERIFY, RECONCILE_EQUAL },
-                { S_IFSOCK, S_IFSOCK, false, false, false, EXISTING_SKIP, RECONCILE_EQUAL },
-                { S_IFCHR, S_IFCHR, false, false, false, EXISTING_VERIFY, RECONCILE_EQUAL },
-                { S_IFCHR, S_IFCHR, false, false, true, EXISTING_VERIFY, RECONCILE_CONFLICT },
-                { S_IFBLK, S_IFBLK, false, false, true, EXISTING_REPLACE, RECONCILE_REPLACE },
-                { S_IFBLK, S_IFCHR, false, false, false, EXISTING_SKIP, RECONCILE_CONFLICT },
-                { S_IFCHR, S_IFCHR, true, true, true, EXISTING_SKIP, RECONCILE_CONFLICT },
-                { S_IFLNK, S_IFLNK, false, false, false, EXISTING_VERIFY, RECONCILE_EQUAL },
-                { S_IFLNK, S_IFLNK, false, true, false, EXISTING_VERIFY, RECONCILE_OURS },
-                { S_IFLNK, S_IFLNK, true, false, false, EXISTING_VERIFY, RECONCILE_AS_RECORDED },
+                { S_IFDIR, S_IFDIR, false, false, false, EXISTING_VERIFY, VERDICT_EQUAL },
+                { S_IFDIR, S_IFDIR, true, true, false, EXISTING_VERIFY, VERDICT_AS_RECORDED },
+                { S_IFDIR, S_IFREG, false, false, false, EXISTING_REPLACE, VERDICT_CONFLICT },
+                { S_IFDIR, S_IFLNK, true, true, false, EXISTING_SKIP, VERDICT_CONFLICT },
+                { S_IFIFO, S_IFIFO, false, false, false, EXISTING_VERIFY, VERDICT_EQUAL },
+                { S_IFSOCK, S_IFSOCK, false, false, false, EXISTING_SKIP, VERDICT_EQUAL },
+                { S_IFCHR, S_IFCHR, false, false, false, EXISTING_VERIFY, VERDICT_EQUAL },
+                { S_IFCHR, S_IFCHR, false, false, true, EXISTING_VERIFY, VERDICT_CONFLICT },
+                { S_IFBLK, S_IFBLK, false, false, true, EXISTING_REPLACE, VERDICT_REPLACE },
+                { S_IFBLK, S_IFCHR, false, false, false, EXISTING_SKIP, VERDICT_CONFLICT },
+                { S_IFCHR, S_IFCHR, true, true, true, EXISTING_SKIP, VERDICT_CONFLICT },
+                { S_IFLNK, S_IFLNK, false, false, false, EXISTING_VERIFY, VERDICT_EQUAL },
+                { S_IFLNK, S_IFLNK, false, true, false, EXISTING_VERIFY, VERDICT_OURS },
+                { S_IFLNK, S_IFLNK, true, false, false, EXISTING_VERIFY, VERDICT_AS_RECORDED },
         };
 
         (void)state;
@@ -141,7 +142,7 @@ static void other_types_are_judged_by_what_they_are(void **state)
                                       .stx_rdev_minor = cases[i].other_device ? 5 : 3,
                                       .stx_mtime = { .tv_sec = ENGINE_TIME_NS / 1000000000 } };
 
-                if (reconcile_judge(&node, &name, 0, &stat, cases[i].existing, 1) != cases[i].verdict)
+                if (judge_target(&node, &name, 0, &stat, cases[i].existing, 1) != cases[i].verdict)
                         fail_msg("case %zu", i);
         }
 }
@@ -155,27 +156,27 @@ static void verdicts_leave_records_and_totals_in_step(void **state)
         for (int i = 0; i < 300; i++) {
                 struct name_record name;
                 struct node_record node;
-                enum reconcile_verdict verdict;
+                enum verdict verdict;
                 unsigned slot;
                 uint64_t bit;
 
                 random ^= random << 13, random ^= random >> 7, random ^= random << 17;
-                verdict = (enum reconcile_verdict)(random % 8);
+                verdict = (enum verdict)(random % 8);
                 slot = random >> 20 & 1;
                 bit = 1ull << slot;
-                assert_int_equal(reconcile_apply(engine->view, VIEW_ROOT, "a", slot, verdict), 0);
+                assert_int_equal(judge_apply(engine->view, VIEW_ROOT, "a", slot, verdict), 0);
                 engine_assert_totals(engine);
                 name = engine_name(engine, VIEW_ROOT, "a");
                 node = engine_node(engine, id);
-                if (verdict == RECONCILE_EQUAL || verdict == RECONCILE_OURS) {
+                if (verdict == VERDICT_EQUAL || verdict == VERDICT_OURS) {
                         assert_true(node.complete & name.published & bit);
-                        assert_int_equal(!!(node.skipped & bit), verdict == RECONCILE_EQUAL);
+                        assert_int_equal(!!(node.skipped & bit), verdict == VERDICT_EQUAL);
                 }
-                if (verdict == RECONCILE_LOST)
+                if (verdict == VERDICT_LOST)
                         assert_false((node.complete | name.published | node.skipped) & bit);
-                assert_int_equal(!!(name.conflict & bit), verdict == RECONCILE_CONFLICT);
+                assert_int_equal(!!(name.conflict & bit), verdict == VERDICT_CONFLICT);
         }
-        assert_int_equal(reconcile_apply(engine->view, VIEW_ROOT, "b", 0, RECONCILE_EQUAL), -ENOENT);
+        assert_int_equal(judge_apply(engine->view, VIEW_ROOT, "b", 0, VERDICT_EQUAL), -ENOENT);
 }
 
 static void name_lost_on_a_target_keeps_the_other_link_complete(void **state)
@@ -189,7 +190,7 @@ static void name_lost_on_a_target_keeps_the_other_link_complete(void **state)
         assert_int_equal(engine_lookup(engine, VIEW_ROOT, "b"), id);
         engine_publish(engine, VIEW_ROOT, "a", 1);
         engine_publish(engine, VIEW_ROOT, "b", 1);
-        assert_int_equal(reconcile_apply(engine->view, VIEW_ROOT, "a", 0, RECONCILE_LOST), 0);
+        assert_int_equal(judge_apply(engine->view, VIEW_ROOT, "a", 0, VERDICT_LOST), 0);
         assert_int_equal(engine_name(engine, VIEW_ROOT, "a").published, 0);
         assert_int_equal(engine_name(engine, VIEW_ROOT, "b").published, 1);
         assert_int_equal(engine_node(engine, id).complete, 1); /* a link to it suffices */
