@@ -15,6 +15,7 @@
 #include "core/marks.h"
 #include "core/metadata_rules.h"
 #include "core/part.h"
+#include "core/wholemove.h"
 
 enum {
         PATIENCE_MS = 250, /* a target whose writes take longer is not waited for */
@@ -83,18 +84,6 @@ static void all_written(struct file *file, struct target *target)
                 part_fail(file, target, result, "set metadata");
 }
 
-static void add_unsynced(struct file *file, struct target *target, uint64_t chunk, uint64_t generation, uint64_t epoch,
-                         uint64_t bytes)
-{
-        struct unsynced item = { .file = file_ref(file), .chunk = chunk, .generation = generation, .epoch = epoch };
-
-        if (target_add_unsynced(target, &item, bytes))
-                return;
-        file_unref(file);
-        if (chunk != TARGET_WHOLE)
-                (void)marks_lacking(file, target->slot, chunk, generation); /* nothing was recorded yet that could stay */
-}
-
 static void run_last(struct target_job *base, struct target *target, bool discard)
 {
         struct block_job *job = (struct block_job *)base;
@@ -105,7 +94,7 @@ static void run_last(struct target_job *base, struct target *target, bool discar
         if (file_slot_done(move, target->slot, !discard, &complete)) {
                 if (complete)
                         all_written(file, target);
-                add_unsynced(file, target, move->chunk, move->generation, move->epoch, move->length);
+                marks_written(file, target, move->chunk, move->generation, move->epoch, move->length);
         } else if (!discard) {
                 struct context *context = context_of(file);
 
@@ -504,31 +493,6 @@ static void let_writes_end(int fd)
                 (void)nanosleep(&(struct timespec){ .tv_nsec = SETTLE_NS - age_ns }, NULL); /* a shorter wait is met by the checks */
 }
 
-/* Captures what the source says of the object that `fd` has open, where nobody did yet. The first mover that has a file open does it. */
-static int capture(struct file *file, int fd, uint64_t generation)
-{
-        cleanup(file_facts_release) struct file_facts *facts = file_facts_get(file, generation);
-        ssize_t size = 0;
-        int result;
-
-        if (facts)
-                return 0;
-        facts = calloc(1, sizeof(*facts));
-        if (!facts)
-                return -ENOMEM;
-        atomic_init(&facts->references, 1);
-        result = metadata_capture(fd, &facts->metadata);
-        if (result == 0 && S_ISLNK(facts->metadata.stat.stx_mode)) {
-                facts->link_text = calloc(1, PATH_MAX);
-                size = facts->link_text ? readlinkat(fd, "", facts->link_text, PATH_MAX - 1) : -1;
-                if (size < 0)
-                        result = facts->link_text ? -errno : -ENOMEM;
-        }
-        if (result == 0)
-                file_facts_set(file, generation, pointer_steal(&facts));
-        return result;
-}
-
 static int open_origin(struct reading *reading)
 {
         struct move *move = reading->move;
@@ -553,7 +517,7 @@ static int open_origin(struct reading *reading)
         let_writes_end(reading->fd);
         if (!version_holds(move, reading->fd))
                 return -ESTALE;
-        return capture(file, reading->fd, move->generation);
+        return wholemove_capture(file, reading->fd, move->generation);
 }
 
 static int read_chunk(struct reading *reading)
@@ -652,106 +616,4 @@ void chunkmove_abandon(struct move *move, int error)
         queue_last(&reading);
         move_unref(move);
         file_read_resume(readers, error);
-}
-
-/* --- what is no chunk --- */
-
-struct whole_job {
-        struct target_job base;
-        struct file *file; /* with a reference */
-        uint64_t generation;
-};
-
-static void run_whole(struct target_job *base, struct target *target, bool discard)
-{
-        struct whole_job *job = (struct whole_job *)base;
-        struct file *file = job->file;
-        uint64_t epoch;
-        int result;
-
-        mutex_lock(&file->lock);
-        epoch = file->epoch;
-        mutex_unlock(&file->lock);
-        result = discard ? PART_NOT_WANTED : part_make_whole(file, target, job->generation);
-
-        if (result < 0)
-                part_fail(file, target, result, "create");
-        if (!discard && result >= 0) /* also where it is there already: a further name may be lacking */
-                add_unsynced(file, target, TARGET_WHOLE, job->generation, epoch, 0);
-        if (discard || result < 0) {
-                mutex_lock(&file->lock);
-                file->parts[target->slot].publishing = false;
-                mutex_unlock(&file->lock);
-        }
-        file_unref(file);
-        free(job);
-}
-
-static int capture_node(struct file *file, uint64_t generation)
-{
-        struct context *context = context_of(file);
-        cleanup(pointer_free) char *path = NULL;
-        cleanup(fd_close) int fd = -1;
-        cleanup(file_facts_release) struct file_facts *facts = NULL;
-        int result = view_source_path(files_view(file->files), file->id, &path);
-
-        if (result < 0)
-                return result;
-        if (!context->source)
-                return -EIO;
-        fd = S_ISREG(file->mode) ? io_open_source(context->source->fd, path)
-                                 : io_open_beneath(context->source->fd, path, O_PATH | O_NOFOLLOW, 0);
-        if (fd < 0)
-                return fd == -ENOENT ? -ESTALE : fd;
-        result = capture(file, fd, generation);
-        facts = result == 0 ? file_facts_get(file, generation) : NULL;
-        if (result < 0 || !facts)
-                return result < 0 ? result : -ESTALE;
-        MUTEX_SCOPE(&file->lock);
-        if ((facts->metadata.stat.stx_mode & S_IFMT) != (file->mode & S_IFMT) ||
-            (S_ISREG(file->mode) && facts->metadata.stat.stx_size != file->size))
-                return -ESTALE;
-        return 0;
-}
-
-int chunkmove_run_whole(struct file *file, uint64_t slots)
-{
-        struct context *context = context_of(file);
-        uint64_t generation;
-        int result;
-
-        mutex_lock(&file->lock);
-        generation = file->generation;
-        mutex_unlock(&file->lock);
-        result = S_ISDIR(file->mode) ? 0 : capture_node(file, generation);
-        if (result == -ESTALE)
-                (void)context->drifted(context->callback_context, file->id, generation); /* whether it helped or not: not this time */
-        if (result < 0)
-                return result;
-        for (CONTEXT_EACH_TARGET(context, slots, target)) {
-                struct whole_job *job;
-                bool ours;
-
-                mutex_lock(&file->lock);
-                ours = !file->parts[target->slot].publishing && file->generation == generation;
-                if (ours)
-                        file->parts[target->slot].publishing = true;
-                mutex_unlock(&file->lock);
-                job = ours ? calloc(1, sizeof(*job)) : NULL;
-                if (job) {
-                        job->base.run = run_whole;
-                        job->file = file_ref(file);
-                        job->generation = generation;
-                        if (target_enqueue(target, &job->base, true))
-                                continue;
-                        file_unref(file);
-                        free(job);
-                }
-                if (ours) {
-                        mutex_lock(&file->lock);
-                        file->parts[target->slot].publishing = false;
-                        mutex_unlock(&file->lock);
-                }
-        }
-        return 0;
 }

@@ -21,8 +21,4 @@ int chunkmove_run(struct move *move);
 /* Gives up a claimed move that has not begun; its readers get `error`. Takes over the reference. */
 void chunkmove_abandon(struct move *move, int error);
 
-/* Queues for `slots` what a node needs besides chunks: to be made (empty file, link, special file, directory), or to be published when all
- * its chunks are there. Reads the source's metadata first. On a mover thread; blocks on the source. 0 or the failure of the source. */
-int chunkmove_run_whole(struct file *file, uint64_t slots);
-
 #endif

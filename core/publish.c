@@ -334,7 +334,7 @@ void publish_add(struct publish_batch *batch, struct file *file)
         if (result == 0 && ((ready && !metadata_set) || taken_back)) {
                 struct context *context = view_context(batch->view);
 
-                context->work_found(context->callback_context); /* it comes again with it: chunkmove_run_whole() */
+                context->work_found(context->callback_context); /* it comes again with it: wholemove_run() */
                 return;
         }
         if (result == 0 && ready && !is_added(batch, file)) {

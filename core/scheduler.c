@@ -9,6 +9,7 @@
 #include "core/cleanup.h"
 #include "core/holders.h"
 #include "core/log.h"
+#include "core/wholemove.h"
 
 enum {
         READER_MOVERS = 2,
@@ -307,7 +308,7 @@ static void bring_file(struct scheduler *scheduler, uint64_t id, uint64_t allowe
                 uint64_t slots = S_ISREG(node.mode) ? unpublished_slots(file, needed) : needed;
 
                 if (slots)
-                        result = chunkmove_run_whole(file, slots);
+                        result = wholemove_run(file, slots);
         }
         if (result == -EIO || result == -EACCES || result == -EPERM || result == -ENODATA)
                 unreadable(scheduler, file, result);

@@ -14,7 +14,6 @@ enum {
         NAME_CATEGORY_MASK = 0xf << NAME_CATEGORY_SHIFT,
         NAME_EPOCH_SHIFT = 8,
         ID_RESERVE = 4096,  /* ids are reserved in the state in portions, so that not each new one is a record */
-        DEPTH_MAX = 8192,   /* more levels than any path of a filesystem has: a circle */
 };
 
 struct view {
@@ -22,8 +21,6 @@ struct view {
         struct mutex lock; /* guards the read-modify-write of names and nodes, and: */
         uint64_t next_id, reserved_id;
         atomic_uint_least64_t directories_owed;
-        atomic_uint_least64_t queued;
-        atomic_uint_least64_t queue_sequence;
 };
 
 /* The end of the ids that were reserved; 0: none ever were. */
@@ -171,165 +168,6 @@ int view_primary_name(struct view *view, const struct node_record *node, struct 
 
         primary_name(node, name);
         return get_name(view, node->parent, name, ret_name);
-}
-
-/* --- paths --- */
-
-/* Puts `name` in front of a path that is built from its end; the path lies at the end of a growing buffer. */
-struct path_builder {
-        char *buffer;
-        size_t capacity, start;
-};
-
-static int prepend(struct path_builder *builder, const char *name, size_t size)
-{
-        size_t need = size + 1;
-
-        if (builder->start < need) {
-                size_t used = builder->capacity - builder->start;
-                size_t capacity = (builder->capacity + need) * 2;
-                char *buffer = malloc(capacity);
-
-                if (!buffer)
-                        return -ENOMEM;
-                if (builder->buffer)
-                        memcpy(buffer + capacity - used, builder->buffer + builder->start, used);
-                free(builder->buffer);
-                builder->buffer = buffer;
-                builder->capacity = capacity;
-                builder->start = capacity - used;
-        }
-        if (builder->start < builder->capacity)
-                builder->buffer[--builder->start] = '/';
-        else
-                builder->buffer[--builder->start] = '\0';
-        builder->start -= size;
-        memcpy(builder->buffer + builder->start, name, size);
-        return 0;
-}
-
-static int build_path(struct view *view, uint64_t id, bool in_source, struct path_builder *builder)
-{
-        for (unsigned depth = 0; id != VIEW_ROOT; depth++) {
-                struct node_record node;
-                bool moved;
-                int result = depth < DEPTH_MAX ? get_node(view, id, &node) : -ELOOP;
-
-                if (result < 0)
-                        return result;
-                moved = in_source && node.source_name_size > 0;
-                result = moved ? prepend(builder, node.source_name, node.source_name_size)
-                               : prepend(builder, node.name, node.name_size);
-                if (result < 0)
-                        return result;
-                id = moved ? node.source_parent : node.parent;
-        }
-        return 0;
-}
-
-static int finish_path(struct path_builder *builder, char **ret_path)
-{
-        char *path = builder->buffer ? strdup(builder->buffer + builder->start) : strdup("");
-
-        if (!path)
-                return -ENOMEM;
-        *ret_path = path;
-        return 0;
-}
-
-int view_path(struct view *view, uint64_t id, char **ret_path)
-{
-        struct path_builder builder = { 0 };
-        int result = build_path(view, id, false, &builder);
-
-        if (result == 0)
-                result = finish_path(&builder, ret_path);
-        free(builder.buffer);
-        return result;
-}
-
-int view_source_path(struct view *view, uint64_t id, char **ret_path)
-{
-        struct path_builder builder = { 0 };
-        int result = build_path(view, id, true, &builder);
-
-        if (result == 0)
-                result = finish_path(&builder, ret_path);
-        free(builder.buffer);
-        return result;
-}
-
-int view_join_path(struct view *view, uint64_t parent, const char *name, char **ret_path)
-{
-        struct path_builder builder = { 0 };
-        int result = prepend(&builder, name, strlen(name));
-
-        if (result == 0)
-                result = build_path(view, parent, false, &builder);
-        if (result == 0)
-                result = finish_path(&builder, ret_path);
-        free(builder.buffer);
-        return result;
-}
-
-int view_resolve(struct view *view, const char *path, uint64_t *ret_id)
-{
-        uint64_t id = VIEW_ROOT;
-
-        while (*path) {
-                char name[VIEW_NAME_MAX + 1];
-                size_t size = strcspn(path, "/");
-                struct name_record record;
-                int result;
-
-                if (size > VIEW_NAME_MAX)
-                        return -ENAMETOOLONG;
-                memcpy(name, path, size);
-                name[size] = '\0';
-                path += size;
-                path += strspn(path, "/");
-                if (size == 0 || strcmp(name, ".") == 0)
-                        continue;
-                result = view_name(view, id, name, &record);
-                if (result < 0)
-                        return result;
-                id = record.id;
-        }
-        *ret_id = id;
-        return 0;
-}
-
-void view_stat(const struct context *context, uint64_t id, const struct node_record *node, struct stat *ret_stat)
-{
-        struct stat stat = {
-                .st_ino = id,
-                .st_mode = node->mode,
-                .st_nlink = node->nlink > 0 ? node->nlink : 1,
-                .st_uid = node->uid,
-                .st_gid = node->gid,
-                .st_rdev = node->rdev,
-                .st_size = (off_t)node->size,
-                .st_blksize = (blksize_t)BUFPOOL_BLOCK_BYTES,
-                .st_blocks = (blkcnt_t)node->blocks,
-                .st_atim = { node->atime_ns / 1000000000, node->atime_ns % 1000000000 },
-                .st_mtim = { node->mtime_ns / 1000000000, node->mtime_ns % 1000000000 },
-                .st_ctim = { node->ctime_ns / 1000000000, node->ctime_ns % 1000000000 },
-        };
-
-        (void)context;
-        if (stat.st_atim.tv_nsec < 0) {
-                stat.st_atim.tv_sec--;
-                stat.st_atim.tv_nsec += 1000000000;
-        }
-        if (stat.st_mtim.tv_nsec < 0) {
-                stat.st_mtim.tv_sec--;
-                stat.st_mtim.tv_nsec += 1000000000;
-        }
-        if (stat.st_ctim.tv_nsec < 0) {
-                stat.st_ctim.tv_sec--;
-                stat.st_ctim.tv_nsec += 1000000000;
-        }
-        *ret_stat = stat;
 }
 
 /* --- listing --- */
@@ -980,74 +818,4 @@ int view_forget_slot(struct view *view, unsigned slot)
 uint64_t view_directories_owed(struct view *view)
 {
         return atomic_load(&view->directories_owed);
-}
-
-/* --- the queue --- */
-
-static bool change_queued(void *context, struct node_record *node)
-{
-        bool queued = *(const bool *)context;
-
-        if (queued == !!(node->flags & VIEW_NODE_QUEUED))
-                return false;
-        node->flags ^= VIEW_NODE_QUEUED;
-        return true;
-}
-
-int view_queue(struct view *view, uint64_t id, uint8_t priority)
-{
-        struct queue_record record = { .sequence = atomic_fetch_add(&view->queue_sequence, 1) };
-        struct record_key key = record_key_queue(priority, id);
-        uint8_t buffer[RECORD_VALUE_BYTES];
-        bool queued = true;
-        size_t size;
-        int result = record_encode_queue(&record, buffer, sizeof(buffer), &size);
-
-        if (result == 0)
-                result = statedb_put(view->context->db, key.bytes, key.size, buffer, size);
-        if (result == 0)
-                result = view_update(view, id, change_queued, &queued);
-        if (result == 0)
-                atomic_fetch_add(&view->queued, 1);
-        return result;
-}
-
-int view_unqueue(struct view *view, uint64_t id)
-{
-        bool queued = false;
-
-        for (uint8_t priority = VIEW_QUEUE_ASKED; priority <= VIEW_QUEUE_FILL; priority++) {
-                struct record_key key = record_key_queue(priority, id);
-                int result = statedb_delete(view->context->db, key.bytes, key.size);
-
-                if (result < 0)
-                        return result;
-        }
-        return view_update(view, id, change_queued, &queued);
-}
-
-int view_next_queued(struct view *view, uint8_t *priority, uint64_t *id)
-{
-        struct record_key prefix = record_prefix_table(TABLE_QUEUE);
-        struct record_key after = { .size = 0 };
-        struct statedb_entry entry = { .value = NULL };
-        struct record_key_parts parts;
-        int result;
-
-        if (*priority != 0)
-                after = record_key_queue(*priority, *id);
-        result = statedb_next(view->context->db, after.bytes, after.size, prefix.bytes, prefix.size, &entry);
-        if (result == 0)
-                result = record_key_parse(entry.key, entry.key_size, &parts);
-        statedb_entry_deinit(&entry);
-        if (result < 0)
-                return result;
-        *priority = parts.priority;
-        *id = parts.id;
-        return 0;
-}
-
-uint64_t view_queued_count(struct view *view)
-{
-        return atomic_load(&view->queued);
 }

@@ -136,6 +136,5 @@ int view_queue(struct view *view, uint64_t id, uint8_t priority);
 int view_unqueue(struct view *view, uint64_t id);
 /* The next queued node after (*priority, *id); both are moved on. -ENOENT at the end. */
 int view_next_queued(struct view *view, uint8_t *priority, uint64_t *id);
-uint64_t view_queued_count(struct view *view);
 
 #endif

@@ -1,0 +1,142 @@
+#include "core/wholemove.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core/cleanup.h"
+#include "core/io.h"
+#include "core/marks.h"
+#include "core/part.h"
+
+static struct context *context_of(const struct file *file)
+{
+        return files_context(file->files);
+}
+
+/* Captures what the source says of the object that `fd` has open, where nobody did yet. The first mover that has a file open does it. */
+int wholemove_capture(struct file *file, int fd, uint64_t generation)
+{
+        cleanup(file_facts_release) struct file_facts *facts = file_facts_get(file, generation);
+        ssize_t size = 0;
+        int result;
+
+        if (facts)
+                return 0;
+        facts = calloc(1, sizeof(*facts));
+        if (!facts)
+                return -ENOMEM;
+        atomic_init(&facts->references, 1);
+        result = metadata_capture(fd, &facts->metadata);
+        if (result == 0 && S_ISLNK(facts->metadata.stat.stx_mode)) {
+                facts->link_text = calloc(1, PATH_MAX);
+                size = facts->link_text ? readlinkat(fd, "", facts->link_text, PATH_MAX - 1) : -1;
+                if (size < 0)
+                        result = facts->link_text ? -errno : -ENOMEM;
+        }
+        if (result == 0)
+                file_facts_set(file, generation, pointer_steal(&facts));
+        return result;
+}
+
+struct whole_job {
+        struct target_job base;
+        struct file *file; /* with a reference */
+        uint64_t generation;
+};
+
+static void run_whole(struct target_job *base, struct target *target, bool discard)
+{
+        struct whole_job *job = (struct whole_job *)base;
+        struct file *file = job->file;
+        uint64_t epoch;
+        int result;
+
+        mutex_lock(&file->lock);
+        epoch = file->epoch;
+        mutex_unlock(&file->lock);
+        result = discard ? PART_NOT_WANTED : part_make_whole(file, target, job->generation);
+
+        if (result < 0)
+                part_fail(file, target, result, "create");
+        if (!discard && result >= 0) /* also where it is there already: a further name may be lacking */
+                marks_written(file, target, TARGET_WHOLE, job->generation, epoch, 0);
+        if (discard || result < 0) {
+                mutex_lock(&file->lock);
+                file->parts[target->slot].publishing = false;
+                mutex_unlock(&file->lock);
+        }
+        file_unref(file);
+        free(job);
+}
+
+static int capture_node(struct file *file, uint64_t generation)
+{
+        struct context *context = context_of(file);
+        cleanup(pointer_free) char *path = NULL;
+        cleanup(fd_close) int fd = -1;
+        cleanup(file_facts_release) struct file_facts *facts = NULL;
+        int result = view_source_path(files_view(file->files), file->id, &path);
+
+        if (result < 0)
+                return result;
+        if (!context->source)
+                return -EIO;
+        fd = S_ISREG(file->mode) ? io_open_source(context->source->fd, path)
+                                 : io_open_beneath(context->source->fd, path, O_PATH | O_NOFOLLOW, 0);
+        if (fd < 0)
+                return fd == -ENOENT ? -ESTALE : fd;
+        result = wholemove_capture(file, fd, generation);
+        facts = result == 0 ? file_facts_get(file, generation) : NULL;
+        if (result < 0 || !facts)
+                return result < 0 ? result : -ESTALE;
+        MUTEX_SCOPE(&file->lock);
+        if ((facts->metadata.stat.stx_mode & S_IFMT) != (file->mode & S_IFMT) ||
+            (S_ISREG(file->mode) && facts->metadata.stat.stx_size != file->size))
+                return -ESTALE;
+        return 0;
+}
+
+int wholemove_run(struct file *file, uint64_t slots)
+{
+        struct context *context = context_of(file);
+        uint64_t generation;
+        int result;
+
+        mutex_lock(&file->lock);
+        generation = file->generation;
+        mutex_unlock(&file->lock);
+        result = S_ISDIR(file->mode) ? 0 : capture_node(file, generation);
+        if (result == -ESTALE)
+                (void)context->drifted(context->callback_context, file->id, generation); /* whether it helped or not: not this time */
+        if (result < 0)
+                return result;
+        for (CONTEXT_EACH_TARGET(context, slots, target)) {
+                struct whole_job *job;
+                bool ours;
+
+                mutex_lock(&file->lock);
+                ours = !file->parts[target->slot].publishing && file->generation == generation;
+                if (ours)
+                        file->parts[target->slot].publishing = true;
+                mutex_unlock(&file->lock);
+                job = ours ? calloc(1, sizeof(*job)) : NULL;
+                if (job) {
+                        job->base.run = run_whole;
+                        job->file = file_ref(file);
+                        job->generation = generation;
+                        if (target_enqueue(target, &job->base, true))
+                                continue;
+                        file_unref(file);
+                        free(job);
+                }
+                if (ours) {
+                        mutex_lock(&file->lock);
+                        file->parts[target->slot].publishing = false;
+                        mutex_unlock(&file->lock);
+                }
+        }
+        return 0;
+}
