@@ -182,8 +182,9 @@ static int known_link(struct reconcile *reconcile, const struct statx *stat, uin
         result = view_node(reconcile->view, inode.id, &node);
         if (result < 0)
                 return result;
-        if (node.source_ino != stat->stx_ino || node.size != stat->stx_size || !S_ISREG(node.mode))
-                return -ENOENT;
+        if (node.source_ino != stat->stx_ino || node.size != stat->stx_size || !S_ISREG(node.mode) ||
+            node.mtime_ns != metadata_time_ns(&stat->stx_mtime))
+                return -ENOENT; /* the number belongs to another file by now */
         *ret_id = inode.id;
         return 0;
 }
@@ -208,7 +209,9 @@ static int add_source_name(struct reconcile *reconcile, uint64_t parent, const c
         node.name_size = (uint16_t)strlen(name);
         memcpy(node.name, name, node.name_size);
         result = view_add(reconcile->view, parent, name, &name_record, &node);
-        if (result == 0 && S_ISREG(stat->stx_mode) && stat->stx_nlink > 1)
+        /* Also of a file with one name, where its number means something later: a further one may be made. */
+        if (result == 0 && S_ISREG(stat->stx_mode) &&
+            (stat->stx_nlink > 1 || reconcile->context->source->device.stable_inodes))
                 result = view_put_inode(reconcile->view, stat->stx_ino, name_record.id);
         *ret_id = name_record.id;
         return result;

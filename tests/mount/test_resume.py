@@ -188,6 +188,20 @@ class AfterAnEnd(Case):
         for target in self.targets:
             self.assertOnlyPlain(target, self.source)
 
+    def test_a_link_made_later_is_a_link_on_the_targets(self):
+        self.put('m', MiB)
+        mount = self.simple('--fill', 'all')
+        self.assertEqual(mount.wait(60), 'complete')
+        mount.umount()
+        for name in ('a', 'z'):
+            os.link(os.path.join(self.source, 'm'), os.path.join(self.source, name))
+        mount = self.simple('--fill', 'all')
+        self.assertEqual(mount.wait(60), 'complete')
+        self.assertEqual(mount.status()['source_copy_bytes'], 0)
+        mount.umount()
+        for target in self.targets:
+            self.assertOnlyPlain(target, self.source)
+
     def test_a_changed_file_of_two_names_is_changed_under_both(self):
         self.put('clip', MiB)
         os.link(os.path.join(self.source, 'clip'), os.path.join(self.source, 'second'))
