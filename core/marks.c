@@ -193,8 +193,11 @@ static int fill_lacking(void *context, struct node_record *node, bool *ret_node_
 int marks_lacking(struct file *file, unsigned slot, uint64_t chunk, uint64_t generation)
 {
         struct marking marking = { .file = file, .slot = slot, .chunk = chunk, .generation = generation };
+        struct context *context = files_context(file->files);
         int result = view_apply_marks(files_view(file->files), file->id, slot, fill_lacking, &marking);
 
+        if (context->work_found)
+                context->work_found(context->callback_context); /* who fills the file may have passed the chunk by */
         return result < 0 ? result : 0;
 }
 

@@ -259,6 +259,11 @@ static int prepare(struct file *file, struct target *target, uint64_t generation
                 break;
         }
         result = marks_forget_slot(file, target->slot);
+        if (result == 0 && ((node.partial | node.complete) >> target->slot & 1)) {
+                struct context *context = context_of(file);
+
+                context->work_found(context->callback_context); /* who fills the file may have passed these chunks by */
+        }
         return result < 0 ? result : create_partial(file, target, generation, node.size);
 }
 
