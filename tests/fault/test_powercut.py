@@ -11,7 +11,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'mount'))
 
 from devices import LoopFs                                                                   # noqa: E402
-from harness import LONG, Case, MiB, bounded, eventually, need, need_root, read_file, seed, timeout      # noqa: E402
+from harness import LONG, Case, MiB, bounded, eventually, need, need_root, note, read_file, seed, timeout  # noqa: E402
 from processes import SCALE                                                                  # noqa: E402
 from trees import compare_trees, mixed_tree, walk, write_random                              # noqa: E402
 
@@ -168,7 +168,7 @@ class PowerCuts(Case):
             self.check_state(mount, chosen)
             self.finish(mount)
             mount = None
-        print('%d cuts in %d rounds' % (cuts, rounds))
+        note('%d cuts in %d rounds' % (cuts, rounds))
 
     @timeout(400)
     def test_power_cuts_on_ext4(self):

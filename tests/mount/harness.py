@@ -78,6 +78,11 @@ def seed():
     return random.Random(number)
 
 
+def note(text):
+    """A measurement of this test, in one line, which the runner shows also when the test passes."""
+    print('note ' + text, flush=True)
+
+
 def timeout(seconds):
     """Decorator: the runner gives this test so many seconds instead of its default."""
     def mark(test):

@@ -3,7 +3,7 @@
 
 Each test runs in a process of its own with a time limit and, as root, in its own mount and process namespaces, so that
 neither a mount nor a daemon outlives it. For each it prints `ok|FAIL|skip NAME (reason)`; what a failing test and the
-daemons in it said follows. The last line is `N passed, N failed, N skipped`. Exit 0 only when something ran and nothing
+daemons in it said follows, or `note NAME: TEXT` for each measurement that a passing one told (harness.note). The last line is `N passed, N failed, N skipped`. Exit 0 only when something ran and nothing
 failed. `--list` names the tests; words select the tests whose names contain one of them.
 """
 import argparse
@@ -174,6 +174,8 @@ def show(name, outcome, reason, text, elapsed):
     print('%s %s%s %.1fs' % (outcome, name, ' (%s)' % reason if reason else '', elapsed))
     if outcome == 'FAIL':
         print(''.join('    %s\n' % line for line in text.splitlines()), end='')
+    if outcome == 'ok':
+        print(''.join('note %s: %s\n' % (name, line[5:]) for line in text.splitlines() if line.startswith('note ')), end='')
     sys.stdout.flush()
 
 

@@ -1,13 +1,30 @@
 """The helpers of these tests, tested without cvv: a comparison that sees nothing would make every other test pass."""
+import contextlib
+import io
 import os
 import random
 import time
 import unittest
 
 import harness
+import run
 from devices import FaultFs, LoopFs
 from harness import Background, TimedOut, Work, bounded, eventually, read_file
 from trees import compare_trees, link_groups, mixed_tree, walk
+
+
+class Runner(unittest.TestCase):
+    def shown(self, outcome):
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            harness.note('3 kills')
+            run.show('a.test', outcome, '', 'noise\n' + out.getvalue() + 'note\n', 1)
+        return out.getvalue().splitlines()[1:]
+
+    def test_what_a_passing_test_notes_is_shown_and_its_other_output_is_not(self):
+        self.assertEqual(self.shown('ok'), ['ok a.test 1.0s', 'note a.test: 3 kills'])
+
+    def test_the_whole_output_of_a_failing_test_is_shown(self):
+        self.assertEqual(self.shown('FAIL'), ['FAIL a.test 1.0s', '    noise', '    note 3 kills', '    note'])
 
 
 class WithWork(unittest.TestCase):

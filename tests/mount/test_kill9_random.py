@@ -12,7 +12,7 @@ import time
 import unittest
 
 from devices import FaultFs, LoopFs
-from harness import LONG, Case, MiB, bounded, detach, eventually, need_root, read_file, seed, timeout
+from harness import LONG, Case, MiB, bounded, detach, eventually, need_root, note, read_file, seed, timeout
 from processes import SCALE, wait_dead
 from trees import compare_trees, mixed_tree, walk, write_random
 
@@ -305,8 +305,8 @@ class RandomKills(Case):
             self.check_targets()
             if complete:
                 self.end_round()
-        print('%d kills in %d rounds; under way at a kill: %s; at most %.1f MiB read again after a kill'
-              % (kills, rounds, ', '.join('%s %d' % item for item in self.hits.items()), self.worst / MiB))
+        note('%d kills in %d rounds; under way at a kill: %s; at most %.1f MiB read again after a kill'
+             % (kills, rounds, ', '.join('%s %d' % item for item in self.hits.items()), self.worst / MiB))
         never = [step for step in STEPS if self.hits[step] == 0]
         self.assertTrue(len(never) < len(STEPS) and not (LONG and never), 'no kill hit: %s' % ', '.join(never))
 

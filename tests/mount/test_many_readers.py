@@ -7,7 +7,7 @@ import time
 import unittest
 
 from devices import FaultFs
-from harness import LONG, SCALE, Background, Case, MiB, bounded, eventually, read_file, seed, timeout
+from harness import LONG, SCALE, Background, Case, MiB, bounded, eventually, note, read_file, seed, timeout
 from trees import write_random
 
 READERS = 10
@@ -145,7 +145,8 @@ class ManyFiles(Case):
             status = mount.status()
             return status if status['scan_complete'] else None
         status = eventually(scan_complete, 1800 if LONG else 180, 'the end of the scan')
-        print('scanned after %.1f s; at most %.1f MiB of anonymous memory' % (time.monotonic() - start, self.largest / MiB))
+        note('%d files scanned after %.1f s; at most %.1f MiB of anonymous memory'
+             % (self.COUNT, time.monotonic() - start, self.largest / MiB))
         self.assertLess(self.largest, (64 + 128) * MiB)
         self.assertEqual(status['files']['total'], self.COUNT)
         path = 'd%04d/%d' % (directories // 2, directories // 2 * 1000 + 7)
