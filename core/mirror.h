@@ -95,6 +95,21 @@ int64_t mirror_lseek(struct mirror_handle *handle, uint64_t offset, int whence);
 int mirror_control(struct mirror *mirror, const struct command *commands, size_t count, struct error *error);
 int mirror_status(struct mirror *mirror, struct status *ret_status);
 int mirror_file_status(struct mirror *mirror, uint64_t id, struct status_file *ret_file);
+/* One file of the source, by one of its names. */
+struct mirror_entry {
+        const char *path;       /* raw bytes, relative to the root */
+        uint32_t mode;
+        uint64_t size;
+        enum category category;
+        bool verified;          /* read back on every target */
+        uint8_t verify_method;  /* of struct node_record */
+        const char *reason;     /* one clause for what is not simply copied, or NULL */
+        const struct digest_values *digests;
+};
+/* Calls `visit` for each file of the source (all but directories; each name of a hard link; what is excluded as one entry, whatever it
+ * is), in the order of the bytes of the paths, until it returns false. The entry is valid during the call; no lock is held. Memory does
+ * not depend on the number of files; each entry is as it is when it is visited. May take as long as reading all records. 0 or -errno. */
+int mirror_each_file(struct mirror *mirror, bool (*visit)(void *context, const struct mirror_entry *entry), void *context);
 /* The texts of `.cvv/errors` and `.cvv/skipped`, spooled to an unlinked file; the caller closes the descriptor. */
 int mirror_errors(struct mirror *mirror, int *ret_fd);
 int mirror_skipped(struct mirror *mirror, int *ret_fd);

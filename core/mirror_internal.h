@@ -1,5 +1,5 @@
 /* What the parts of the mirror share: mirror_life.c (lifecycle), mirror_view.c (names, attributes, directories), mirror_data.c (reading),
- * mirror_status.c (status, lists), mirror_control.c (commands). For these files alone.
+ * mirror_status.c (status), mirror_walk.c (all names in the order of their paths), mirror_lists.c (lists), mirror_control.c (commands). For these files alone.
  */
 #ifndef CVV_CORE_MIRROR_INTERNAL_H
 #define CVV_CORE_MIRROR_INTERNAL_H
@@ -37,5 +37,12 @@ int mirror_fill(struct mirror *mirror, uint64_t id);
 /* The slots where a node is finished: complete, and published under its first name. */
 uint64_t mirror_finished_slots(struct mirror *mirror, const struct node_record *node);
 enum file_state mirror_node_state(struct mirror *mirror, const struct node_record *node);
+
+/* Calls `visit` for each name of the source, directories just before what is below them, in the order of the bytes of the paths (those of
+ * directories with a slash at the end), until it returns false. Arguments are valid during the call, which is without locks. */
+typedef bool mirror_visit(void *context, const char *path, const struct name_record *name, const struct node_record *node);
+int mirror_walk(struct mirror *mirror, mirror_visit *visit, void *context);
+/* What there is to say of a file of this category: one clause, or NULL. Valid until the next call of strerror() in this thread. */
+const char *mirror_reason(enum category category, const struct node_record *node);
 
 #endif

@@ -1,0 +1,150 @@
+/* The lists: `.cvv/errors` and `.cvv/skipped`, each sorted by path and spooled to an unlinked file. */
+#include "core/mirror_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "core/cleanup.h"
+#include "core/problem.h"
+
+/* An unlinked file in the state's directory: a list of a million lines is not held in memory. */
+static FILE *open_spool(struct mirror *mirror)
+{
+        cleanup(fd_close) int fd = openat(statedir_fd(mirror->setup.state), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        FILE *spool;
+
+        if (fd < 0)
+                fd = memfd_create("cvv-list", MFD_CLOEXEC);
+        spool = fd < 0 ? NULL : fdopen(fd, "w+");
+        if (spool)
+                (void)fd_steal(&fd);
+        return spool;
+}
+
+static int close_spool(FILE *spool, int *ret_fd)
+{
+        int fd = fflush(spool) == 0 && !ferror(spool) ? fcntl(fileno(spool), F_DUPFD_CLOEXEC, 3) : -1;
+        int result = fd < 0 ? -EIO : 0;
+
+        (void)fclose(spool); /* its content was flushed, or it failed already */
+        if (result == 0 && lseek(fd, 0, SEEK_SET) < 0)
+                result = -errno;
+        if (result < 0) {
+                fd_close(&fd);
+                return result;
+        }
+        *ret_fd = fd;
+        return 0;
+}
+
+struct list {
+        struct mirror *mirror;
+        FILE *spool;
+        int result;
+};
+
+/* The path without anything that a terminal takes for itself; the caller frees it. */
+static char *escape(const char *path)
+{
+        size_t size = 4 * strlen(path) + 5;
+        char *escaped = malloc(size);
+
+        if (escaped)
+                error_escape(path, escaped, size);
+        return escaped;
+}
+
+/* Ends a list whose spool was opened. */
+static int finish(struct list *list, int result, int *ret_fd)
+{
+        if (result == 0)
+                result = list->result;
+        if (result == 0)
+                return close_spool(list->spool, ret_fd);
+        (void)fclose(list->spool); /* nothing of it is used */
+        return result;
+}
+
+/* --- errors --- */
+
+static void each_slot(struct list *list, uint64_t mask, const char *path, const char *what, const char *then)
+{
+        for (CONTEXT_EACH_TARGET(&list->mirror->context, mask, target))
+                (void)fprintf(list->spool, "%s: target %u (%s): %s; %s\n", path, target->n, target->root.path, what, then); /* ferror() is looked at */
+}
+
+static bool error_lines(void *context, const char *path, const struct name_record *name, const struct node_record *node)
+{
+        static const char again[] = "tried again at `retry` or at the next mount";
+        struct list *list = context;
+        uint64_t all = list->mirror->context.target_mask;
+        enum category category = view_classify(all, node, name);
+        cleanup(pointer_free) char *escaped = NULL;
+
+        if (category != CATEGORY_CONFLICT && category != CATEGORY_FAILED && category != CATEGORY_MISSING)
+                return true;
+        escaped = escape(path);
+        if (!escaped) {
+                list->result = -ENOMEM;
+                return false;
+        }
+        each_slot(list, name->conflict & all, escaped, "a different file has this name", "it is kept, and this one is not copied there");
+        each_slot(list, node->failed & ~name->conflict & all, escaped, mirror_reason(CATEGORY_FAILED, node), again);
+        if (node->flags & VIEW_NODE_UNAVAILABLE)
+                (void)fprintf(list->spool, "%s: source: %s; %s\n", escaped, mirror_reason(CATEGORY_MISSING, node), again); /* as above */
+        return true;
+}
+
+static void target_lines(struct list *list, struct target *target)
+{
+        cleanup(pointer_free) char *lost = problem_lost_text(target);
+        enum target_state state = target_state(target);
+
+        if (state != TARGET_ONLINE)
+                (void)fprintf(list->spool, "target %u (%s): %s: %s; what it misses is brought when it is back\n", target->n,
+                              target->root.path, status_target_state_name(state),
+                              target->last_error[0] ? target->last_error : "-"); /* as above */
+        if (lost)
+                (void)fprintf(list->spool, "target %u (%s): its filesystem or user cannot hold: %s\n", target->n, target->root.path,
+                              lost); /* as above */
+}
+
+int mirror_errors(struct mirror *mirror, int *ret_fd)
+{
+        struct list list = { .mirror = mirror, .spool = open_spool(mirror) };
+
+        if (!list.spool)
+                return -ENOMEM;
+        for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
+                target_lines(&list, target);
+        return finish(&list, mirror_walk(mirror, error_lines, &list), ret_fd);
+}
+
+/* --- skipped --- */
+
+static bool skipped_line(void *context, const struct mirror_entry *entry)
+{
+        struct list *list = context;
+        cleanup(pointer_free) char *escaped = NULL;
+
+        if (!entry->reason || entry->category == CATEGORY_FAILED)
+                return true;
+        escaped = escape(entry->path);
+        if (!escaped)
+                list->result = -ENOMEM;
+        else
+                (void)fprintf(list->spool, "%s %s: %s\n", category_name(entry->category), escaped, entry->reason); /* as above */
+        return list->result == 0;
+}
+
+int mirror_skipped(struct mirror *mirror, int *ret_fd)
+{
+        struct list list = { .mirror = mirror, .spool = open_spool(mirror) };
+
+        return list.spool ? finish(&list, mirror_each_file(mirror, skipped_line, &list), ret_fd) : -ENOMEM;
+}
