@@ -560,13 +560,12 @@ static bool stop_watchdog(struct mirror *mirror, uint64_t deadline_ns)
         return ended;
 }
 
-/* Nothing is owed to the target: what cvv put there for itself goes, and the root keeps its times. */
+/* Nothing is owed to the target: what cvv put there for itself goes. */
 static bool clean_target(struct mirror *mirror, struct target *target)
 {
-        struct stat stat;
         int result;
 
-        if (!target_serves_reads(target) || fstat(target->root.fd, &stat) < 0)
+        if (!target_serves_reads(target))
                 return false;
         part_sweep(mirror->view, target);
         result = target_remove_marker(target);
@@ -575,7 +574,6 @@ static bool clean_target(struct mirror *mirror, struct target *target)
                         log_warning("target %u: .cvv could not be removed: %s", target->n, strerror(-result));
                 return false;
         }
-        (void)futimens(target->root.fd, (struct timespec[2]){ stat.st_atim, stat.st_mtim }); /* nice to have */
         return true;
 }
 

@@ -171,7 +171,7 @@ static int known_link(struct reconcile *reconcile, const struct statx *stat, uin
         struct node_record node;
         int result;
 
-        if (!S_ISREG(stat->stx_mode) || stat->stx_nlink < 2 ||
+        if (S_ISDIR(stat->stx_mode) || stat->stx_nlink < 2 ||
             makedev(stat->stx_dev_major, stat->stx_dev_minor) != source->device.st_dev)
                 return -ENOENT;
         result = view_inode(reconcile->view, stat->stx_ino, &inode);
@@ -182,8 +182,9 @@ static int known_link(struct reconcile *reconcile, const struct statx *stat, uin
         result = view_node(reconcile->view, inode.id, &node);
         if (result < 0)
                 return result;
-        if (node.source_ino != stat->stx_ino || node.size != stat->stx_size || !S_ISREG(node.mode) ||
-            node.mtime_ns != metadata_time_ns(&stat->stx_mtime))
+        if (node.source_ino != stat->stx_ino || node.size != stat->stx_size ||
+            (node.mode & S_IFMT) != (stat->stx_mode & S_IFMT) || node.mtime_ns != metadata_time_ns(&stat->stx_mtime) ||
+            node.rdev != makedev(stat->stx_rdev_major, stat->stx_rdev_minor))
                 return -ENOENT; /* the number belongs to another file by now */
         *ret_id = inode.id;
         return 0;
@@ -210,7 +211,7 @@ static int add_source_name(struct reconcile *reconcile, uint64_t parent, const c
         memcpy(node.name, name, node.name_size);
         result = view_add(reconcile->view, parent, name, &name_record, &node);
         /* Also of a file with one name, where its number means something later: a further one may be made. */
-        if (result == 0 && S_ISREG(stat->stx_mode) &&
+        if (result == 0 && !S_ISDIR(stat->stx_mode) &&
             (stat->stx_nlink > 1 || reconcile->context->source->device.stable_inodes))
                 result = view_put_inode(reconcile->view, stat->stx_ino, name_record.id);
         *ret_id = name_record.id;

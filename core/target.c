@@ -197,11 +197,38 @@ static int make_marker_id(struct target *target)
         return 0;
 }
 
+/* That .cvv comes and goes leaves no trace in the times of the target's root, which may be the source's. */
+static int make_control(struct target *target)
+{
+        struct stat stat;
+
+        if (fstat(target->root.fd, &stat) < 0)
+                return -errno;
+        if (mkdirat(target->root.fd, ".cvv", 0700) < 0)
+                return errno == EEXIST ? 0 : -errno;
+        (void)futimens(target->root.fd, (struct timespec[2]){ stat.st_atim, stat.st_mtim }); /* somebody else's directory: it may not */
+        return 0;
+}
+
+static int remove_control(struct target *target)
+{
+        struct stat stat;
+
+        if (fstat(target->root.fd, &stat) < 0)
+                return -errno;
+        if (unlinkat(target->root.fd, ".cvv", AT_REMOVEDIR) < 0)
+                return errno == ENOENT ? 0 : -errno;
+        (void)futimens(target->root.fd, (struct timespec[2]){ stat.st_atim, stat.st_mtim }); /* as above */
+        return 0;
+}
+
 static int open_control(struct target *target)
 {
         if (target->control_fd < 0) {
-                if (mkdirat(target->root.fd, ".cvv", 0700) < 0 && errno != EEXIST)
-                        return -errno;
+                int result = make_control(target);
+
+                if (result < 0)
+                        return result;
                 target->control_fd = io_open_beneath(target->root.fd, ".cvv", O_RDONLY | O_DIRECTORY, 0);
                 if (target->control_fd < 0)
                         return target->control_fd;
@@ -287,6 +314,7 @@ static bool look_for_other_sources(struct target *target)
 int target_remove_marker(struct target *target)
 {
         char name[EVENT_NAME_BYTES];
+        int result;
 
         if (target->control_fd < 0)
                 return 0;
@@ -301,8 +329,9 @@ int target_remove_marker(struct target *target)
         if (unlinkat(target->control_fd, "id", 0) < 0 && errno != ENOENT)
                 return -errno;
         target->marker[0] = '\0';
-        if (unlinkat(target->root.fd, ".cvv", AT_REMOVEDIR) < 0 && errno != ENOENT)
-                return -errno;
+        result = remove_control(target);
+        if (result < 0)
+                return result;
         fd_close(&target->partial_fd);
         fd_close(&target->control_fd);
         target->partial_fd = target->control_fd = -1;

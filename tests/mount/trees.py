@@ -158,7 +158,7 @@ def walk(root, ignore=()):
 def xattrs(path):
     try:
         return {name: os.getxattr(path, name, follow_symlinks=False)
-                for name in os.listxattr(path, follow_symlinks=False)}
+                for name in os.listxattr(path, follow_symlinks=False) if not name.startswith('trusted.SGI_')}   # of XFS: the ACLs
     except OSError as error:
         if error.errno in (errno.ENOTSUP, errno.EPERM):
             return {}
