@@ -13,6 +13,7 @@
 #include "core/io.h"
 #include "core/log.h"
 #include "core/places.h"
+#include "core/targetrecord.h"
 #include "core/timed.h"
 #include "core/view.h"
 
@@ -22,21 +23,35 @@
 
 /* --- opening --- */
 
-static int create_absent(const struct place *place, void (*notice)(const char *line), struct error *error)
+static int create_absent(const struct place *place, bool *ret_created, struct error *error)
 {
         const char *slash = strrchr(place->path, '/');
-        char line[ERROR_MESSAGE_BYTES];
-        struct error said;
+        int result = mkdirat(place->fd, slash ? slash + 1 : place->path, 0755) < 0 ? -errno : 0;
 
-        if (!place->absent)
-                return 0;
-        if (mkdirat(place->fd, slash ? slash + 1 : place->path, 0755) < 0 && errno != EEXIST)
-                return error_set(error, -errno, "cannot create target %s: %s", place->path, strerror(errno));
-        (void)error_set(&said, 0, "created target directory %s", place->path); /* escapes the path */
-        (void)snprintf(line, sizeof(line), "%s", said.message); /* same size */
-        if (notice)
-                notice(line);
+        if (result < 0 && result != -EEXIST)
+                return error_set(error, result, "cannot create target %s: %s", place->path, strerror(-result));
+        *ret_created = result == 0;
         return 0;
+}
+
+static void say_created(const struct setup *setup, void (*notice)(const char *line))
+{
+        for (size_t i = 0; i < setup->target_count && notice; i++) {
+                struct error said;
+
+                if (!setup->created[i])
+                        continue;
+                (void)error_set(&said, 0, "created target directory %s", setup->targets[i]->root.path); /* escapes the path */
+                notice(said.message);
+        }
+}
+
+/* Nothing was brought to them. */
+static void remove_created(struct setup *setup)
+{
+        for (size_t i = 0; i < setup->target_count; i++)
+                if (setup->created[i] && setup->targets[i]->root.path)
+                        (void)rmdir(setup->targets[i]->root.path); /* somebody else put something there: it stays */
 }
 
 /* Those that are there; an absent one is made when it is known that it is no drive that is not mounted. */
@@ -101,8 +116,7 @@ static int open_targets(const struct options *options, const struct place *place
         return 0;
 }
 
-static int create_targets(const struct place *places, void (*notice)(const char *line), struct setup *setup,
-                          struct error *error)
+static int create_targets(const struct place *places, struct setup *setup, struct error *error)
 {
         for (size_t i = 0; i < setup->target_count; i++) {
                 struct target *target = setup->targets[i];
@@ -110,7 +124,7 @@ static int create_targets(const struct place *places, void (*notice)(const char 
 
                 if (!places[i].absent || target->state == TARGET_OFFLINE)
                         continue;
-                result = create_absent(&places[i], notice, error);
+                result = create_absent(&places[i], &setup->created[i], error);
                 if (result == 0) {
                         uint32_t n = target->n;
                         unsigned slot = target->slot;
@@ -173,26 +187,6 @@ int setup_get_meta(struct statedb *db, struct meta_record *ret_meta)
         int result = statedb_get(db, key.bytes, key.size, buffer, sizeof(buffer), &size);
 
         return result < 0 ? result : record_decode_meta(buffer, size, ret_meta);
-}
-
-static int put_target(struct statedb *db, const struct target_record *record)
-{
-        struct record_key key = record_key_target(record->slot);
-        uint8_t buffer[RECORD_VALUE_BYTES];
-        size_t size;
-        int result = record_encode_target(record, buffer, sizeof(buffer), &size);
-
-        return result < 0 ? result : statedb_put(db, key.bytes, key.size, buffer, size);
-}
-
-static int get_target(struct statedb *db, uint8_t slot, struct target_record *ret_record)
-{
-        struct record_key key = record_key_target(slot);
-        uint8_t buffer[RECORD_VALUE_BYTES];
-        size_t size;
-        int result = statedb_get(db, key.bytes, key.size, buffer, sizeof(buffer), &size);
-
-        return result < 0 ? result : record_decode_target(buffer, size, ret_record);
 }
 
 /* Whether the database is as it was left. One that was cut since would end the process with SIGBUS when it is read. */
@@ -307,46 +301,6 @@ static uint64_t newest_event(const struct setup *setup)
         return newest;
 }
 
-/* Whether what the record says of the target is void: see setup.h. */
-static bool is_void(const struct setup *setup, const struct target *target, const struct target_record *record)
-{
-        if (target->event_count == 0)
-                return !(record->flags & TARGET_MARKER_REMOVED);
-        return target->event_count != record->event_count && target->event_count != setup->meta.event_pending;
-}
-
-/* The part of an identity that names the filesystem, not the directory on it. */
-static bool same_filesystem_text(const char *a, const char *b)
-{
-        const char *a_end = strrchr(a, '/'), *b_end = strrchr(b, '/');
-
-        return a_end && b_end && a_end - a == b_end - b && strncmp(a, b, (size_t)(a_end - a)) == 0;
-}
-
-/* Whether a recorded target should be at this path, and something else is: a drive that is not mounted, as long as what is there is
- * not a filesystem of its own. What lies under a mount point is never filled by mistake. */
-static bool is_not_mounted(const struct target *target, const struct target_record *record)
-{
-        cleanup(fd_close) int parent = -1;
-        struct stat here, above;
-
-        if (strcmp(target->root.path, record->path) != 0)
-                return false;
-        if (target->root.fd < 0)
-                return true;
-        parent = openat(target->root.fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (parent < 0 || fstat(target->root.fd, &here) < 0 || fstat(parent, &above) < 0)
-                return false;
-        return here.st_dev == above.st_dev && !same_filesystem_text(target->identity, record->identity);
-}
-
-static bool is_same_target(const struct target *target, const struct target_record *record)
-{
-        if (target->marker[0] && record->marker[0] && strcmp(target->marker, record->marker) == 0)
-                return target->root.device.identity[0] == '\0' || strcmp(target->identity, record->identity) == 0;
-        return strcmp(target->identity, record->identity) == 0;
-}
-
 static void take_offline(struct target *target)
 {
         fd_close(&target->root.fd);
@@ -366,7 +320,7 @@ static int match_targets(struct setup *setup, struct error *error)
 
         for (unsigned slot = 0; slot < TARGET_SLOTS; slot++) {
                 struct target_record record;
-                int result = get_target(setup->db, (uint8_t)slot, &record);
+                int result = targetrecord_get(setup->db, (uint8_t)slot, &record);
 
                 if (result == -ENOENT)
                         continue;
@@ -377,23 +331,25 @@ static int match_targets(struct setup *setup, struct error *error)
                 for (size_t i = 0; i < setup->target_count; i++) {
                         struct target *target = setup->targets[i];
 
-                        if ((matched >> i & 1) || (!is_same_target(target, &record) && !is_not_mounted(target, &record)))
+                        if ((matched >> i & 1) || (!targetrecord_is_same(target, &record) && !targetrecord_is_not_mounted(target, &record)))
                                 continue;
                         matched |= 1ull << i;
                         target->n = record.n;
                         target->slot = slot;
-                        if (!is_same_target(target, &record)) {
+                        if (!targetrecord_is_same(target, &record)) {
                                 take_offline(target);
                                 break;
                         }
-                        if (is_void(setup, target, &record))
+                        if (targetrecord_is_void(target, &record, setup->meta.event_pending))
                                 setup->void_slots |= 1ull << slot;
                         break;
                 }
         }
         for (size_t i = 0; i < setup->target_count; i++) {
-                int result = matched >> i & 1 ? 0 : new_slot(setup, setup->targets[i], &used, error);
+                int result;
 
+                setup->unrecorded[i] = !(matched >> i & 1);
+                result = setup->unrecorded[i] ? new_slot(setup, setup->targets[i], &used, error) : 0;
                 if (result < 0)
                         return result;
         }
@@ -411,29 +367,47 @@ static int commit(struct setup *setup, struct error *error)
                           : 0;
 }
 
+static int put_target(struct setup *setup, const struct target *target, uint32_t flags)
+{
+        cleanup(pointer_free) struct target_record *record = calloc(1, sizeof(*record));
+
+        if (!record)
+                return -ENOMEM;
+        if (target->root.fd < 0)
+                return 0; /* offline from the beginning: its record stands */
+        record->n = target->n;
+        record->slot = (uint8_t)target->slot;
+        record->event_count = target->event_count;
+        record->flags = flags;
+        memcpy(record->identity, target->identity, sizeof(record->identity));
+        memcpy(record->marker, target->marker, sizeof(record->marker));
+        (void)snprintf(record->path, sizeof(record->path), "%s", target->root.path); /* for people */
+        return targetrecord_put(setup->db, record);
+}
+
 static int put_targets(struct setup *setup, uint64_t removed_markers)
 {
-        for (size_t i = 0; i < setup->target_count; i++) {
-                const struct target *target = setup->targets[i];
-                cleanup(pointer_free) struct target_record *record = calloc(1, sizeof(*record));
-                int result;
+        int result = 0;
 
-                if (!record)
-                        return -ENOMEM;
-                if (target->root.fd < 0)
-                        continue; /* offline from the beginning: its record stands */
-                record->n = target->n;
-                record->slot = (uint8_t)target->slot;
-                record->event_count = target->event_count;
-                record->flags = removed_markers >> target->slot & 1 ? TARGET_MARKER_REMOVED : 0;
-                memcpy(record->identity, target->identity, sizeof(record->identity));
-                memcpy(record->marker, target->marker, sizeof(record->marker));
-                (void)snprintf(record->path, sizeof(record->path), "%s", target->root.path); /* for people */
-                result = put_target(setup->db, record);
-                if (result < 0)
-                        return result;
-        }
-        return 0;
+        for (size_t i = 0; i < setup->target_count && result == 0; i++)
+                result = put_target(setup, setup->targets[i],
+                                    removed_markers >> setup->targets[i]->slot & 1 ? TARGET_MARKER_REMOVED : 0);
+        return result;
+}
+
+/* From here on the records are of a new mount. New targets get their records, so that nothing that is found out about them now can ever be
+ * taken for another one's; those that were made now hold nothing to find out, and may yet be removed again. */
+static int begin_epoch(struct setup *setup, struct error *error)
+{
+        int result;
+
+        setup->meta.epoch++;
+        setup->meta.flags &= ~(uint32_t)META_CLEAN;
+        result = setup_put_meta(setup->db, &setup->meta);
+        for (size_t i = 0; i < setup->target_count && result == 0; i++)
+                if (setup->unrecorded[i] && !setup->created[i])
+                        result = put_target(setup, setup->targets[i], 0);
+        return result == 0 ? commit(setup, error) : error_set(error, result, "cannot write the state: %s", strerror(-result));
 }
 
 static int raise_events(struct setup *setup, struct error *error)
@@ -445,8 +419,6 @@ static int raise_events(struct setup *setup, struct error *error)
                 event = newest_event(setup);
         event++;
         setup->meta.event_pending = event;
-        setup->meta.epoch++;
-        setup->meta.flags &= ~(uint32_t)META_CLEAN;
         result = setup_put_meta(setup->db, &setup->meta);
         if (result == 0)
                 result = commit(setup, error);
@@ -531,8 +503,7 @@ static int mark_running(struct setup *setup, struct error *error)
                           : 0;
 }
 
-static int open_all(const struct options *options, void (*notice)(const char *line), const struct place *places,
-                    struct error *error, struct setup *setup)
+static int open_all(const struct options *options, const struct place *places, struct error *error, struct setup *setup)
 {
         int result = open_source(options, setup, error);
 
@@ -549,15 +520,13 @@ static int open_all(const struct options *options, void (*notice)(const char *li
         if (result == 0)
                 result = match_targets(setup, error);
         if (result == 0)
-                result = create_targets(places, notice, setup, error);
+                result = create_targets(places, setup, error);
         if (result == 0)
                 result = mark_running(setup, error);
-        if (result == 0)
-                result = raise_events(setup, error);
-        return result == 0 ? record_identities(setup, error) : result;
+        return result == 0 ? begin_epoch(setup, error) : result;
 }
 
-int setup_open(const struct options *options, void (*notice)(const char *line), struct error *error, struct setup *setup)
+int setup_open_untouched(const struct options *options, struct error *error, struct setup *setup)
 {
         struct place places[TARGET_SLOTS];
         int result;
@@ -571,9 +540,31 @@ int setup_open(const struct options *options, void (*notice)(const char *line), 
         setup->has_source = options->source && strcmp(options->source, "none") != 0;
         result = places_check(options, setup->has_source, places, error);
         if (result == 0)
-                result = open_all(options, notice, places, error, setup);
+                result = open_all(options, places, error, setup);
         for (size_t i = 0; i < TARGET_SLOTS; i++)
                 place_close(&places[i]);
+        if (result < 0)
+                setup_close(setup);
+        return result;
+}
+
+int setup_attach(struct setup *setup, void (*notice)(const char *line), struct error *error)
+{
+        int result;
+
+        setup->attached = true;
+        say_created(setup, notice);
+        result = raise_events(setup, error);
+        return result == 0 ? record_identities(setup, error) : result;
+}
+
+int setup_open(const struct options *options, void (*notice)(const char *line), struct error *error, struct setup *setup)
+{
+        int result = setup_open_untouched(options, error, setup);
+
+        if (result < 0)
+                return result;
+        result = setup_attach(setup, notice, error);
         if (result < 0)
                 setup_close(setup);
         return result;
@@ -587,7 +578,7 @@ int setup_record_end(struct setup *setup, uint64_t removed_markers)
                 setup->meta.flags |= META_CLEAN;
                 result = setup_put_meta(setup->db, &setup->meta);
         }
-        if (result == 0)
+        if (result == 0 && setup->attached)
                 result = put_targets(setup, removed_markers);
         if (result == 0)
                 result = statedb_wait(setup->db, statedb_request_commit(setup->db), UINT64_MAX);
@@ -601,6 +592,8 @@ void setup_close(struct setup *setup)
         setup->db = NULL;
         if (closed == 0 && setup->state)
                 record_close(setup);
+        if (!setup->attached)
+                remove_created(setup);
         for (size_t i = 0; i < setup->target_count; i++) {
                 target_close(setup->targets[i]);
                 free(setup->targets[i]);

@@ -33,13 +33,22 @@ struct setup {
         struct meta_record meta;
         bool unclean;                         /* the last mount did not end well */
         uint64_t void_slots;                  /* what the state says of these targets is void */
+        bool created[TARGET_SLOTS];           /* the directory was made now */
+        bool unrecorded[TARGET_SLOTS];        /* the state did not know the target */
+        bool attached;                        /* setup_attach() was called */
 };
 
+/* The first two stages: nothing is written to any target, but a directory that is absent is made, and removed again at the end if the targets
+ * are never attached. */
+int setup_open_untouched(const struct options *options, struct error *error, struct setup *setup);
+/* The last stage. `notice` (may be NULL) is told of the directories that were made. On failure only setup_close() may follow. */
+int setup_attach(struct setup *setup, void (*notice)(const char *line), struct error *error);
+/* All of it. */
 int setup_open(const struct options *options, void (*notice)(const char *line), struct error *error, struct setup *setup);
 /* Writes the meta record. */
 int setup_put_meta(struct statedb *db, const struct meta_record *meta);
 int setup_get_meta(struct statedb *db, struct meta_record *ret_meta);
-/* A good end: the state knows that it needs no check, and which targets' markers were removed (a mask of slots). */
+/* A good end: the state knows that it needs no check, and, where the targets were attached, whose markers were removed (a mask of slots). */
 int setup_record_end(struct setup *setup, uint64_t removed_markers);
 /* Closes everything that is open. */
 void setup_close(struct setup *setup);

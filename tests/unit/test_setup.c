@@ -130,6 +130,42 @@ static void test_usage_errors_change_nothing(void **state)
         assert_int_equal(open_fails(lab), -EINVAL);
 }
 
+static void test_targets_that_are_not_attached_stay_as_they_were(void **state)
+{
+        struct lab *lab = *state;
+        struct error error = { 0 };
+        struct setup setup;
+
+        lab_use_targets(lab, (const char *const[]){ "t1", "new", NULL });
+        assert_int_equal(setup_open_untouched(&lab->options, &error, &setup), 0);
+        assert_true(setup.created[1] && !setup.created[0]);
+        assert_int_equal(setup_record_end(&setup, 0), 0);
+        setup_close(&setup);
+        lab_shell(lab, "test ! -e t1/.cvv && test ! -e new");
+        assert_int_equal(number_of(lab, 1), 3); /* 2 was given to the one that was removed again */
+        lab_shell(lab, "test -e t1/.cvv && test -e new/.cvv");
+}
+
+static void test_a_target_that_was_only_looked_at_is_not_believed_to_be_another(void **state)
+{
+        struct lab *lab = *state;
+        struct error error = { 0 };
+        struct setup setup;
+        unsigned slot;
+
+        lab_use_targets(lab, (const char *const[]){ "t1", NULL });
+        assert_int_equal(setup_open_untouched(&lab->options, &error, &setup), 0);
+        slot = setup.targets[0]->slot;
+        assert_int_equal(setup_record_end(&setup, 0), 0);
+        setup_close(&setup);
+        lab_use_targets(lab, (const char *const[]){ "t2", "t1", NULL });
+        assert_int_equal(setup_open_untouched(&lab->options, &error, &setup), 0);
+        assert_true(setup.targets[0]->slot != slot);
+        assert_int_equal(setup.targets[1]->slot, slot);
+        assert_int_equal(setup_record_end(&setup, 0), 0);
+        setup_close(&setup);
+}
+
 static void test_a_state_in_use_is_refused(void **state)
 {
         struct lab *lab = *state;
@@ -274,6 +310,8 @@ int main(void)
                 LAB_CASE(test_targets_keep_their_numbers_in_any_order),
                 LAB_CASE(test_targets_may_have_any_path),
                 LAB_CASE(test_usage_errors_change_nothing),
+                LAB_CASE(test_targets_that_are_not_attached_stay_as_they_were),
+                LAB_CASE(test_a_target_that_was_only_looked_at_is_not_believed_to_be_another),
                 LAB_CASE(test_a_state_in_use_is_refused),
                 LAB_CASE(test_all_completes_after_any_loss),
                 LAB_CASE(test_two_sources_half_copied_in_turn_do_not_void_each_other),
