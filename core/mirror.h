@@ -110,9 +110,10 @@ struct mirror_entry {
  * is), in the order of the bytes of the paths, until it returns false. The entry is valid during the call; no lock is held. Memory does
  * not depend on the number of files; each entry is as it is when it is visited. May take as long as reading all records. 0 or -errno. */
 int mirror_each_file(struct mirror *mirror, bool (*visit)(void *context, const struct mirror_entry *entry), void *context);
-/* The texts of `.cvv/errors` and `.cvv/skipped`, spooled to an unlinked file; the caller closes the descriptor. */
+/* The texts of `.cvv/errors`, `.cvv/skipped` and `.cvv/manifest`, spooled to an unlinked file; the caller closes the descriptor. */
 int mirror_errors(struct mirror *mirror, int *ret_fd);
 int mirror_skipped(struct mirror *mirror, int *ret_fd);
+int mirror_manifest(struct mirror *mirror, int *ret_fd);
 /* The text of `.cvv/config`: the settings in force, as changed by commands since. The caller frees it. */
 int mirror_config(struct mirror *mirror, char **ret_text);
 struct events *mirror_events(struct mirror *mirror);

@@ -1,4 +1,4 @@
-/* The lists: `.cvv/errors` and `.cvv/skipped`, each sorted by path and spooled to an unlinked file. */
+/* The lists: `.cvv/errors`, `.cvv/skipped` and `.cvv/manifest`, each sorted by path and spooled to an unlinked file. */
 #include "core/mirror_internal.h"
 
 #include <errno.h>
@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/cleanup.h"
+#include "core/manifest.h"
 #include "core/problem.h"
 
 /* An unlinked file in the state's directory: a list of a million lines is not held in memory. */
@@ -72,10 +73,35 @@ static int finish(struct list *list, int result, int *ret_fd)
 
 /* --- errors --- */
 
+/* "target N (PATH)", escaped; the caller frees it. */
+static char *target_name(const struct target *target)
+{
+        cleanup(pointer_free) char *path = escape(target->root.path);
+        char *name = NULL;
+
+        return path && asprintf(&name, "target %u (%s)", target->n, path) >= 0 ? name : NULL;
+}
+
 static void each_slot(struct list *list, uint64_t mask, const char *path, const char *what, const char *then)
 {
-        for (CONTEXT_EACH_TARGET(&list->mirror->context, mask, target))
-                (void)fprintf(list->spool, "%s: target %u (%s): %s; %s\n", path, target->n, target->root.path, what, then); /* ferror() is looked at */
+        for (CONTEXT_EACH_TARGET(&list->mirror->context, mask, target)) {
+                cleanup(pointer_free) char *name = target_name(target);
+
+                if (!name)
+                        list->result = -ENOMEM;
+                else
+                        (void)fprintf(list->spool, "%s: %s: %s; %s\n", path, name, what, then); /* ferror() is looked at */
+        }
+}
+
+/* What is not in the manifest, of a file that should be. */
+static const char *unlisted(struct mirror *mirror, const char *path, const struct name_record *name, const struct node_record *node)
+{
+        uint64_t all = mirror->context.target_mask;
+        enum category category = view_classify(all, node, name);
+        bool verified = (node->verified & all) == all && (category == CATEGORY_COPIED || category == CATEGORY_SKIPPED);
+
+        return verified && S_ISREG(node->mode) ? manifest_refusal(mirror->context.options->hash.order[0], path, &node->digests) : NULL;
 }
 
 static bool error_lines(void *context, const char *path, const struct name_record *name, const struct node_record *node)
@@ -84,34 +110,45 @@ static bool error_lines(void *context, const char *path, const struct name_recor
         struct list *list = context;
         uint64_t all = list->mirror->context.target_mask;
         enum category category = view_classify(all, node, name);
+        const char *refusal = unlisted(list->mirror, path, name, node);
         cleanup(pointer_free) char *escaped = NULL;
 
-        if (category != CATEGORY_CONFLICT && category != CATEGORY_FAILED && category != CATEGORY_MISSING)
+        if (!refusal && category != CATEGORY_CONFLICT && category != CATEGORY_FAILED && category != CATEGORY_MISSING)
                 return true;
         escaped = escape(path);
         if (!escaped) {
                 list->result = -ENOMEM;
                 return false;
         }
+        if (refusal)
+                (void)fprintf(list->spool, "%s: verified, but not in the manifest: %s\n", escaped, refusal); /* as above */
         each_slot(list, name->conflict & all, escaped, "a different file has this name", "it is kept, and this one is not copied there");
         each_slot(list, node->failed & ~name->conflict & all, escaped, mirror_reason(CATEGORY_FAILED, node), again);
-        if (node->flags & VIEW_NODE_UNAVAILABLE)
+        if (category == CATEGORY_MISSING)
                 (void)fprintf(list->spool, "%s: source: %s; %s\n", escaped, mirror_reason(CATEGORY_MISSING, node), again); /* as above */
-        return true;
+        return list->result == 0;
 }
 
 static void target_lines(struct list *list, struct target *target)
 {
-        cleanup(pointer_free) char *lost = problem_lost_text(target);
-        enum target_state state = target_state(target);
+        cleanup(pointer_free) char *lost = problem_lost_text(target), *name = target_name(target);
+        char last_error[sizeof(target->last_error)];
+        enum target_state state;
 
+        if (!name) {
+                list->result = -ENOMEM;
+                return;
+        }
+        {
+                MUTEX_SCOPE(&target->lock);
+                state = target->state;
+                memcpy(last_error, target->last_error, sizeof(last_error));
+        }
         if (state != TARGET_ONLINE)
-                (void)fprintf(list->spool, "target %u (%s): %s: %s; what it misses is brought when it is back\n", target->n,
-                              target->root.path, status_target_state_name(state),
-                              target->last_error[0] ? target->last_error : "-"); /* as above */
+                (void)fprintf(list->spool, "%s: %s: %s; what it misses is brought when it is back\n", name,
+                              status_target_state_name(state), last_error[0] ? last_error : "-"); /* as above */
         if (lost)
-                (void)fprintf(list->spool, "target %u (%s): its filesystem or user cannot hold: %s\n", target->n, target->root.path,
-                              lost); /* as above */
+                (void)fprintf(list->spool, "%s: its filesystem or user cannot hold: %s\n", name, lost); /* as above */
 }
 
 int mirror_errors(struct mirror *mirror, int *ret_fd)
@@ -147,4 +184,23 @@ int mirror_skipped(struct mirror *mirror, int *ret_fd)
         struct list list = { .mirror = mirror, .spool = open_spool(mirror) };
 
         return list.spool ? finish(&list, mirror_each_file(mirror, skipped_line, &list), ret_fd) : -ENOMEM;
+}
+
+/* --- manifest --- */
+
+static bool manifest_lines(void *context, const struct mirror_entry *entry)
+{
+        struct list *list = context;
+        enum hash_algorithm algorithm = list->mirror->context.options->hash.order[0];
+
+        if (entry->verified && S_ISREG(entry->mode) && !manifest_refusal(algorithm, entry->path, entry->digests))
+                manifest_line(list->spool, algorithm, entry->path, entry->digests);
+        return true;
+}
+
+int mirror_manifest(struct mirror *mirror, int *ret_fd)
+{
+        struct list list = { .mirror = mirror, .spool = open_spool(mirror) };
+
+        return list.spool ? finish(&list, mirror_each_file(mirror, manifest_lines, &list), ret_fd) : -ENOMEM;
 }

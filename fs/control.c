@@ -80,7 +80,7 @@ enum control_lane control_lane(uint64_t nodeid, enum control_operation operation
         if (control_node_parse(nodeid, &node) < 0)
                 return CONTROL_LANE_MEMORY;
         if (operation == CONTROL_WRITE ||
-            (operation == CONTROL_OPEN && (node.kind == CONTROL_ERRORS || node.kind == CONTROL_SKIPPED)))
+            (operation == CONTROL_OPEN && (node.kind == CONTROL_ERRORS || node.kind == CONTROL_SKIPPED || node.kind == CONTROL_MANIFEST)))
                 return CONTROL_LANE_SLOW;
         if (node.kind == CONTROL_FILE || (node.kind == CONTROL_FILES && operation == CONTROL_SEARCH))
                 return CONTROL_LANE_VIEW;

@@ -20,6 +20,7 @@ static const char readme[] = "This directory shows what cvv does. It is not list
                              "targets/     N.json: one target as JSON\n"
                              "errors       a line for each problem: path, target, what happened, what cvv will do\n"
                              "skipped      a line for each file skipped, excluded, missing or in conflict, and why\n"
+                             "manifest     digests of the verified files; xxhsum -c (md5sum -c, sha256sum -c) checks a target\n"
                              "events       what happened, as JSON lines; a reader then waits for the next event\n"
                              "wait         a read waits until nothing queued can progress, then gives the state\n"
                              "log          the recent log\n"
@@ -109,6 +110,8 @@ static int make(struct mirror *mirror, struct control_node node, char **ret_data
                 return mirror_errors(mirror, ret_fd);
         case CONTROL_SKIPPED:
                 return mirror_skipped(mirror, ret_fd);
+        case CONTROL_MANIFEST:
+                return mirror_manifest(mirror, ret_fd);
         case CONTROL_LOG:
                 return text_of_log(ret_data);
         case CONTROL_CONFIG:

@@ -20,7 +20,7 @@ struct control_text {
 #define CONTROL_TEXT_NONE ((struct control_text){.fd = -1})
 
 /* Makes the text of `node`, which is a file that does not block. The caller ends it with control_text_deinit(). 0; -ENOENT
- * where the target or file is gone; another -errno. Errors, skipped and files may wait for a disk. */
+ * where the target or file is gone; another -errno. Errors, skipped, manifest and files may wait for a disk. */
 int control_text_make(struct mirror *mirror, struct control_node node, struct control_text *ret_text)
     __attribute__((nonnull, warn_unused_result));
 void control_text_deinit(struct control_text *text) __attribute__((nonnull));

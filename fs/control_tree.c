@@ -24,6 +24,7 @@ static const struct {
     [CONTROL_TARGETS] = {.name = "targets", .is_directory = true},
     [CONTROL_ERRORS] = {.name = "errors"},
     [CONTROL_SKIPPED] = {.name = "skipped"},
+    [CONTROL_MANIFEST] = {.name = "manifest"},
     [CONTROL_EVENTS] = {.name = "events", .blocks = true},
     [CONTROL_WAIT] = {.name = "wait", .blocks = true},
     [CONTROL_LOG] = {.name = "log"},

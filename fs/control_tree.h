@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
-/* In the order in which they are listed. `manifest`, `metrics`, `report.html` and `safe-to-erase` have their names reserved
+/* In the order in which they are listed. `metrics` and `report.html` have their names reserved
  * in CONTRACT.md; each becomes a line here and one in control_text.c. */
 enum control_kind {
         CONTROL_ROOT = 1,
@@ -25,6 +25,7 @@ enum control_kind {
         CONTROL_TARGETS,
         CONTROL_ERRORS,
         CONTROL_SKIPPED,
+        CONTROL_MANIFEST,
         CONTROL_EVENTS,
         CONTROL_WAIT,
         CONTROL_LOG,

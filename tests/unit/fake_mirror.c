@@ -381,6 +381,11 @@ int mirror_skipped(struct mirror *mirror, int *ret_fd)
         return mirror_errors(mirror, ret_fd);
 }
 
+int mirror_manifest(struct mirror *mirror, int *ret_fd)
+{
+        return mirror_errors(mirror, ret_fd);
+}
+
 struct events *mirror_events(struct mirror *mirror)
 {
         return mirror->events;

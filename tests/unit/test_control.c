@@ -67,7 +67,7 @@ static void cvv_has_the_files_of_the_contract(void **state)
         struct scene *scene = scene_new(false);
 
         assert_string_equal(names_in(scene, ".cvv"),
-                            "README state progress status status.json files targets errors skipped "
+                            "README state progress status status.json files targets errors skipped manifest "
                             "events wait log config control ");
         assert_string_equal(names_in(scene, ".cvv/targets"), "3.json ");
         scene_close(scene);
@@ -96,6 +96,7 @@ static void snapshots_read_whole_at_any_offset(void **state)
         assert_memory_equal(text, "error\n", 6);
         assert_int_equal(pread(fd, text, sizeof(text), 100), 0);
         close(fd);
+        assert_string_equal(text_of(scene, ".cvv/manifest"), "an error\n");
         assert_string_equal(text_of(scene, ".cvv/state"), "idle\n");
         assert_string_equal(text_of(scene, ".cvv/progress"), "0.0\n");
         assert_non_null(strstr(text_of(scene, ".cvv/status.json"), "\"version\":1"));
@@ -108,7 +109,7 @@ static void absent_nodes_are_absent(void **state)
 {
         struct scene *scene = scene_new(false);
 
-        assert_int_equal(open_in(scene, ".cvv/manifest", O_RDONLY), -ENOENT);
+        assert_int_equal(open_in(scene, ".cvv/metrics", O_RDONLY), -ENOENT);
         assert_int_equal(open_in(scene, ".cvv/targets/1.json", O_RDONLY), -ENOENT);
         assert_int_equal(open_in(scene, ".cvv/files/none", O_RDONLY), -ENOENT);
         assert_int_equal(open_in(scene, ".cvv/state/x", O_RDONLY), -ENOTDIR);

@@ -1,5 +1,7 @@
 #include "mirror_fixture.h"
 
+#include "core/mirror_internal.h"
+
 #include <time.h>
 
 enum { PATHS_MAX = 4000 };
@@ -126,6 +128,101 @@ static void test_walk_gives_each_name_of_a_link_and_what_is_excluded_as_one(void
         paths_free(&paths);
 }
 
+/* --- the lists --- */
+
+/* The text of a list, in a static buffer. */
+static const char *text_of(struct lab *lab, int (*list)(struct mirror *mirror, int *ret_fd))
+{
+        static char text[64 * 1024];
+        cleanup(fd_close) int fd = -1;
+        ssize_t size;
+
+        assert_int_equal(list(lab->mirror, &fd), 0);
+        size = read(fd, text, sizeof(text) - 1);
+        assert_true(size >= 0 && size < (ssize_t)sizeof(text) - 1);
+        text[size] = '\0';
+        return text;
+}
+
+static bool set_verified(void *context, struct node_record *node)
+{
+        node->verified = *(const uint64_t *)context;
+        return true;
+}
+
+/* As if it had been read back on these slots. */
+static void verify_record(struct lab *lab, const char *path, uint64_t slots)
+{
+        assert_int_equal(view_update(lab->mirror->view, lab_id(lab, path), set_verified, &slots), 0);
+}
+
+static void test_manifest_has_the_verified_files_sorted_by_path(void **state)
+{
+        struct lab *lab = *state;
+
+        lab_shell(lab, "cd source && mkdir d d.e && echo 1 > d/f && echo 2 > d.e/f && echo 3 > later && ln d/f g && ln -s g symlink && "
+                       "touch -h -d @1000 symlink");
+        lab->options.fill = FILL_ALL;
+        lab_start(lab);
+        lab_wait_idle(lab);
+        assert_string_equal(text_of(lab, mirror_manifest), "");
+        verify_record(lab, "d/f", 7);
+        verify_record(lab, "d.e/f", 7);
+        verify_record(lab, "later", 6);
+        verify_record(lab, "symlink", 7);
+        (void)text_of(lab, mirror_manifest);
+        lab_shell(lab, "cd source && xxhsum d.e/f d/f g > ../expected");
+        for (int i = 0; i < LAB_TARGETS; i++) {
+                char command[200];
+                FILE *out = fopen(lab_path(lab, "manifest"), "w");
+
+                assert_non_null(out);
+                assert_true(fputs(text_of(lab, mirror_manifest), out) >= 0);
+                assert_int_equal(fclose(out), 0);
+                (void)snprintf(command, sizeof(command), "cmp manifest expected && cd t%d && xxhsum --strict --quiet -c ../manifest", i + 1);
+                lab_shell(lab, command);
+        }
+}
+
+static void test_verified_file_that_the_manifest_cannot_hold_is_an_error(void **state)
+{
+        struct lab *lab = *state;
+
+        pattern_file(lab->source, "new\nline", 10, 1);
+        pattern_file(lab->source, "plain", 10, 1);
+        lab->options.fill = FILL_ALL;
+        lab_start(lab);
+        lab_wait_idle(lab);
+        assert_string_equal(text_of(lab, mirror_errors), "");
+        verify_record(lab, "new\nline", 7);
+        verify_record(lab, "plain", 7);
+        assert_non_null(strstr(text_of(lab, mirror_errors), "new\\x0aline: verified, but not in the manifest: "));
+        assert_null(strstr(text_of(lab, mirror_errors), "plain"));
+        assert_null(strstr(text_of(lab, mirror_manifest), "line"));
+        assert_non_null(strstr(text_of(lab, mirror_manifest), "  plain\n"));
+}
+
+static void test_errors_and_skipped_are_sorted_and_name_each_target(void **state)
+{
+        struct lab *lab = *state;
+        const char *text;
+
+        lab_shell(lab, "mkdir source/d t1/d t2/d && echo a > source/d/x && echo b > source/d.x && echo c > source/same && cp -p source/same t1 && "
+                       "cp -p source/same t2 && cp -p source/same t3 && echo other > t1/d/x && echo other > t2/d/x && echo another > t3/d.x");
+        lab->options.fill = FILL_ALL;
+        lab_start(lab);
+        lab_wait_idle(lab);
+        text = text_of(lab, mirror_errors);
+        assert_true(strncmp(text, "d.x: target 3 (", 15) == 0);
+        text = strchr(text, '\n') + 1;
+        assert_true(strncmp(text, "d/x: target 1 (", 15) == 0);
+        text = strchr(text, '\n') + 1;
+        assert_true(strncmp(text, "d/x: target 2 (", 15) == 0);
+        assert_string_equal(text_of(lab, mirror_skipped), "conflict d.x: a target has a different file of this name\n"
+                                                          "conflict d/x: a target has a different file of this name\n"
+                                                          "skipped same: the targets have it already\n");
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -133,6 +230,9 @@ int main(void)
                 LAB_CASE(test_walk_gives_all_files_of_big_and_of_deep_directories),
                 LAB_CASE(test_walk_ends_when_the_visitor_says_so),
                 LAB_CASE(test_walk_gives_each_name_of_a_link_and_what_is_excluded_as_one),
+                LAB_CASE(test_manifest_has_the_verified_files_sorted_by_path),
+                LAB_CASE(test_verified_file_that_the_manifest_cannot_hold_is_an_error),
+                LAB_CASE(test_errors_and_skipped_are_sorted_and_name_each_target),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
