@@ -14,6 +14,7 @@
 #include "core/publish.h"
 #include "core/steps.h"
 #include "core/touched.h"
+#include "core/wholemove.h"
 
 enum { SINGLE_SYNCS_MAX = 8 };
 
@@ -79,16 +80,20 @@ static int sync_list(struct target *target, const struct unsynced_list *list)
 
 /* --- one checkpoint --- */
 
-/* Nothing that waits for its final name stays reserved for it, whatever became of it. */
-static void release_publishing(struct target *target, const struct unsynced_list *list)
+/* Nothing that waits for its final name stays reserved for it, whatever became of it; and who went by because it was, comes again. */
+static void release(struct checkpointer *checkpointer, const struct unsynced_list *list)
 {
-        for (size_t i = 0; i < list->count; i++) {
-                struct file *file = list->items[i].file;
+        struct context *context = view_context(checkpointer->view);
+        bool again = false;
 
-                mutex_lock(&file->lock);
-                file->parts[target->slot].publishing = false;
-                mutex_unlock(&file->lock);
+        for (size_t i = 0; i < list->count; i++) {
+                const struct unsynced *item = &list->items[i];
+
+                if (wholemove_release(item->file, checkpointer->target->slot, item->chunk == TARGET_WHOLE, true))
+                        again = true;
         }
+        if (again)
+                context->work_found(context->callback_context);
 }
 
 static void mark(struct target *target, struct unsynced_list *list, bool *complete)
@@ -210,7 +215,7 @@ static void round_locked(struct checkpointer *checkpointer)
 
         if (target->syncing.count > 0) /* only this thread touches it while syncing_since_ns is set */
                 run_checkpoint(checkpointer, &target->syncing);
-        release_publishing(target, &target->syncing);
+        release(checkpointer, &target->syncing);
         target_refresh_space(target);
         drop_list(&target->syncing);
 

@@ -94,7 +94,7 @@ static void run_last(struct target_job *base, struct target *target, bool discar
         if (file_slot_done(move, target->slot, !discard, &complete)) {
                 if (complete)
                         all_written(file, target);
-                marks_written(file, target, move->chunk, move->generation, move->epoch, move->length);
+                (void)marks_written(file, target, move->chunk, move->generation, move->epoch, move->length); /* it did what there is to do */
         } else if (!discard) {
                 struct context *context = context_of(file);
 

@@ -251,13 +251,14 @@ int marks_forget_slot(struct file *file, unsigned slot)
         return view_apply_marks(files_view(file->files), file->id, slot, fill_forgotten, &forgetting);
 }
 
-void marks_written(struct file *file, struct target *target, uint64_t chunk, uint64_t generation, uint64_t epoch, uint64_t bytes)
+bool marks_written(struct file *file, struct target *target, uint64_t chunk, uint64_t generation, uint64_t epoch, uint64_t bytes)
 {
         struct unsynced item = { .file = file_ref(file), .chunk = chunk, .generation = generation, .epoch = epoch };
 
         if (target_add_unsynced(target, &item, bytes))
-                return;
-        file_unref(file);
+                return true;
         if (chunk != TARGET_WHOLE)
                 (void)marks_lacking(file, target->slot, chunk, generation); /* nothing was recorded yet that could stay */
+        file_unref(file);
+        return false;
 }

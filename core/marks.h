@@ -13,8 +13,9 @@
 
 #include "core/file.h"
 
-/* The chunk is written on the target: it waits for the next sync there. `epoch`: of the file when the write was asked for. */
-void marks_written(struct file *file, struct target *target, uint64_t chunk, uint64_t generation, uint64_t epoch, uint64_t bytes);
+/* The chunk (or TARGET_WHOLE) is written on the target: it waits for the next sync there. `epoch`: of the file when the write was asked for.
+ * False: there is no memory to remember it by; a chunk is lacking again. */
+bool marks_written(struct file *file, struct target *target, uint64_t chunk, uint64_t generation, uint64_t epoch, uint64_t bytes);
 /* After a good sync: the chunk is present on `slot` where generation and epoch are those of its write. `chunk` may be TARGET_WHOLE. 0 with
  * *ret_complete where the slot has all of the file now; else the error of recording. */
 int marks_present(struct file *file, unsigned slot, uint64_t chunk, uint64_t generation, uint64_t epoch, bool *ret_complete);

@@ -310,34 +310,39 @@ static bool is_added(const struct publish_batch *batch, const struct file *file)
         return false;
 }
 
+/* All of it is there, and yet it cannot have its name this time: wholemove_run() brings it again. Its place in the queue may be gone: it looked
+ * finished, or a reader alone had brought it. */
+static void come_again(struct publish_batch *batch, const struct file *file, const struct node_record *node)
+{
+        struct context *context = view_context(batch->view);
+
+        if (!(node->flags & VIEW_NODE_QUEUED))
+                (void)view_queue(batch->view, file->id, VIEW_QUEUE_ASKED); /* if not, the next mount finds it */
+        context->work_found(context->callback_context);
+}
+
 void publish_add(struct publish_batch *batch, struct file *file)
 {
         struct target *target = batch->target;
         struct file_part *part = &file->parts[target->slot];
         struct name_visit visit = { .batch = batch, .file = file, .first = true };
         struct node_record node;
-        bool ready, taken_back, metadata_set;
+        bool whole, ready, metadata_set;
         int result = view_node(batch->view, file->id, &node);
 
         mutex_lock(&file->lock);
-        visit.kind = part->kind;
-        ready = file->generation == node.generation && (node.complete >> target->slot & 1) && !S_ISDIR(file->mode) &&
-                bitmap_is_full(&part->present);
-        taken_back = file->generation == node.generation && !ready && S_ISREG(file->mode) && part->kind == PART_PARTIAL &&
-                     bitmap_is_full(&part->present); /* the scan met the version before under its name */
+        visit.kind = S_ISREG(file->mode) ? part->kind : (node.partial >> target->slot & 1) ? PART_PARTIAL : PART_FINISHED;
+        whole = result == 0 && file->generation == node.generation && !S_ISDIR(file->mode) && bitmap_is_full(&part->present);
+        ready = whole && (node.complete >> target->slot & 1);
         metadata_set = part->metadata_set || part->kind != PART_PARTIAL;
-        if (!S_ISREG(file->mode))
-                visit.kind = (node.partial >> target->slot & 1) ? PART_PARTIAL : PART_FINISHED;
         if (ready && metadata_set)
-                part->publishing = true; /* from here on no chunk is taken back: see marks.c, and release_publishing() */
+                part->publishing = true; /* from here on no chunk is taken back: see marks.c, and release() in checkpoint.c */
         mutex_unlock(&file->lock);
-        if (result == 0 && ((ready && !metadata_set) || taken_back)) {
-                struct context *context = view_context(batch->view);
-
-                context->work_found(context->callback_context); /* it comes again with it: wholemove_run() */
+        if (ready ? !metadata_set : whole && visit.kind == PART_PARTIAL) { /* not ready: the scan met the version before under its name */
+                come_again(batch, file, &node);
                 return;
         }
-        if (result == 0 && ready && !is_added(batch, file)) {
+        if (ready && !is_added(batch, file)) {
                 visit.node = &node;
                 result = view_each_name(batch->view, file->id, &node, publish_name, &visit);
         }

@@ -179,7 +179,7 @@ void scheduler_settle(struct scheduler *scheduler, uint64_t id)
         (void)view_unqueue(scheduler->view, id); /* it would be passed once more, and left alone */
 }
 
-/* Slots where all chunks are written, nothing is on its way, and yet the final name is missing. */
+/* Slots where all chunks are present, none is on its way again, and yet the final name is missing. */
 static uint64_t unpublished_slots(struct file *file, uint64_t needed)
 {
         uint64_t slots = 0;
@@ -188,8 +188,8 @@ static uint64_t unpublished_slots(struct file *file, uint64_t needed)
         for (unsigned slot = 0; slot < file->part_count; slot++) {
                 const struct file_part *part = &file->parts[slot];
 
-                if ((needed >> slot & 1) && part->kind != PART_BLOCKED && !part->publishing &&
-                    bitmap_is_full(&part->present) && !file_is_claimed_locked(file, slot))
+                if ((needed >> slot & 1) && part->kind != PART_BLOCKED && bitmap_is_full(&part->present) &&
+                    !file_is_claimed_locked(file, slot))
                         slots |= 1ull << slot;
         }
         return slots;

@@ -41,6 +41,54 @@ int wholemove_capture(struct file *file, int fd, uint64_t generation)
         return result;
 }
 
+/* One job at a time for an object on a target, and none while it gets its name. Where that is so, whoever has it tells when it is free. None
+ * where the object is another version's by now: who found that has it come again. */
+static uint64_t reserve(struct file *file, uint64_t slots, uint64_t generation)
+{
+        uint64_t reserved = 0;
+
+        MUTEX_SCOPE(&file->lock);
+        for (unsigned slot = 0; slot < file->part_count && file->generation == generation; slot++) {
+                struct file_part *part = &file->parts[slot];
+
+                if (!(slots >> slot & 1))
+                        continue;
+                if (part->whole_queued || part->publishing) {
+                        part->passed_by = true;
+                        continue;
+                }
+                part->whole_queued = true;
+                reserved |= 1ull << slot;
+        }
+        return reserved;
+}
+
+bool wholemove_release(struct file *file, unsigned slot, bool whole, bool name)
+{
+        struct file_part *part = &file->parts[slot];
+        bool passed_by;
+
+        MUTEX_SCOPE(&file->lock);
+        if (whole)
+                part->whole_queued = false;
+        if (name)
+                part->publishing = false;
+        if (part->whole_queued || part->publishing)
+                return false;
+        passed_by = part->passed_by;
+        part->passed_by = false;
+        return passed_by;
+}
+
+/* The job ended, or never began, and no sync will release it. */
+static void give_up(struct file *file, unsigned slot)
+{
+        struct context *context = context_of(file);
+
+        if (wholemove_release(file, slot, true, false))
+                context->work_found(context->callback_context);
+}
+
 struct whole_job {
         struct target_job base;
         struct file *file; /* with a reference */
@@ -52,6 +100,7 @@ static void run_whole(struct target_job *base, struct target *target, bool disca
         struct whole_job *job = (struct whole_job *)base;
         struct file *file = job->file;
         uint64_t epoch;
+        bool written = false;
         int result;
 
         mutex_lock(&file->lock);
@@ -62,12 +111,9 @@ static void run_whole(struct target_job *base, struct target *target, bool disca
         if (result < 0)
                 part_fail(file, target, result, "create");
         if (!discard && result >= 0) /* also where it is there already: a further name may be lacking */
-                marks_written(file, target, TARGET_WHOLE, job->generation, epoch, 0);
-        if (discard || result < 0) {
-                mutex_lock(&file->lock);
-                file->parts[target->slot].publishing = false;
-                mutex_unlock(&file->lock);
-        }
+                written = marks_written(file, target, TARGET_WHOLE, job->generation, epoch, 0);
+        if (!written)
+                give_up(file, target->slot);
         file_unref(file);
         free(job);
 }
@@ -99,44 +145,38 @@ static int capture_node(struct file *file, uint64_t generation)
         return 0;
 }
 
+static bool enqueue(struct file *file, struct target *target, uint64_t generation)
+{
+        struct whole_job *job = calloc(1, sizeof(*job));
+
+        if (!job)
+                return false;
+        job->base.run = run_whole;
+        job->file = file_ref(file);
+        job->generation = generation;
+        if (target_enqueue(target, &job->base, true))
+                return true;
+        file_unref(file);
+        free(job);
+        return false;
+}
+
 int wholemove_run(struct file *file, uint64_t slots)
 {
         struct context *context = context_of(file);
         uint64_t generation;
-        int result;
+        int result = 0;
 
         mutex_lock(&file->lock);
         generation = file->generation;
         mutex_unlock(&file->lock);
-        result = S_ISDIR(file->mode) ? 0 : capture_node(file, generation);
+        slots = reserve(file, slots, generation);
+        if (slots != 0 && !S_ISDIR(file->mode))
+                result = capture_node(file, generation);
         if (result == -ESTALE)
                 (void)context->drifted(context->callback_context, file->id, generation); /* whether it helped or not: not this time */
-        if (result < 0)
-                return result;
-        for (CONTEXT_EACH_TARGET(context, slots, target)) {
-                struct whole_job *job;
-                bool ours;
-
-                mutex_lock(&file->lock);
-                ours = !file->parts[target->slot].publishing && file->generation == generation;
-                if (ours)
-                        file->parts[target->slot].publishing = true;
-                mutex_unlock(&file->lock);
-                job = ours ? calloc(1, sizeof(*job)) : NULL;
-                if (job) {
-                        job->base.run = run_whole;
-                        job->file = file_ref(file);
-                        job->generation = generation;
-                        if (target_enqueue(target, &job->base, true))
-                                continue;
-                        file_unref(file);
-                        free(job);
-                }
-                if (ours) {
-                        mutex_lock(&file->lock);
-                        file->parts[target->slot].publishing = false;
-                        mutex_unlock(&file->lock);
-                }
-        }
-        return 0;
+        for (CONTEXT_EACH_TARGET(context, slots, target))
+                if (result < 0 || !enqueue(file, target, generation))
+                        give_up(file, target->slot);
+        return result;
 }

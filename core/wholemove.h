@@ -14,4 +14,8 @@ int wholemove_capture(struct file *file, int fd, uint64_t generation);
  * its chunks are there. Reads the source's metadata first. On a mover thread; blocks on the source. 0 or the failure of the source. */
 int wholemove_run(struct file *file, uint64_t slots);
 
+/* What was reserved on the slot is free again: the job (`whole`) or the way to the final name (`name`). True: somebody who found it taken
+ * went by, and nothing else is reserved there, so work_found is to be called. Takes the file's lock. */
+bool wholemove_release(struct file *file, unsigned slot, bool whole, bool name);
+
 #endif

@@ -2,6 +2,7 @@
 
 #include "core/metadata_rules.h"
 #include "core/setup.h"
+#include "core/touched.h"
 
 static void on_content_changed(void *context, uint64_t id)
 {
@@ -108,6 +109,7 @@ static void close_target(struct target *target)
         if (target->writer_started)
                 (void)pthread_join(target->writer, NULL);
         (void)root_stop(&target->root, clock_now_ns() + ENGINE_WAIT_NS);
+        touched_free(target);
         target_close(target);
 }
 
