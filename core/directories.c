@@ -118,5 +118,6 @@ int directories_finish(struct view *view, struct target *target)
                         result = one;
         }
         free(ids);
+        touched_finished(target);
         return result;
 }

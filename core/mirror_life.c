@@ -102,6 +102,7 @@ static int on_drifted(void *context, uint64_t id, uint64_t generation)
         cleanup(file_release) struct file *file = NULL;
         struct node_record before, after;
         int result = view_node(mirror->view, id, &before), again = 0;
+        bool anew = false;
 
         if (result < 0)
                 return -EIO;
@@ -111,11 +112,14 @@ static int on_drifted(void *context, uint64_t id, uint64_t generation)
                 return -EIO;
         if (after.generation == generation) { /* else content_changed has done it */
                 file = files_peek(mirror->files, id);
-                if (result == 0 && after.ctime_ns == before.ctime_ns && !(after.flags & VIEW_NODE_UNAVAILABLE) &&
-                    !(file && is_outdated(file, &after)))
+                anew = result == 0 && after.ctime_ns == before.ctime_ns && !(after.flags & VIEW_NODE_UNAVAILABLE) &&
+                       !(file && is_outdated(file, &after));
+                if (anew)
                         again = begin_again(mirror, id, &after);
                 if (file)
                         file_reload(file);
+                if (anew && again == 0)
+                        scheduler_kick(mirror->scheduler); /* who fills the file may have met the version before, and left it */
         }
         return result < 0 || again < 0 || (after.flags & VIEW_NODE_UNAVAILABLE) ? -EIO : 0;
 }
@@ -163,17 +167,19 @@ static bool nothing_is_moved(struct mirror *mirror)
 }
 
 /* Nothing more is on its way to any target that works: then directories get their times. What was queued for a target when it was asked what
- * is moved may have asked for more as it ended, so that is looked at again behind the targets. */
+ * is moved may have asked for more as it ended, and that may even be with another target by now, one that was looked at before: so nothing
+ * may have been asked for all the while. */
 static bool nothing_on_its_way(void *context)
 {
         struct mirror *mirror = context;
+        uint64_t asked = scheduler_asked(mirror->scheduler);
 
         if (!nothing_is_moved(mirror))
                 return false;
         for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
                 if (target_takes_writes(target) && !target_is_drained(target))
                         return false;
-        return nothing_is_moved(mirror);
+        return nothing_is_moved(mirror) && scheduler_asked(mirror->scheduler) == asked;
 }
 
 bool mirror_is_busy(struct mirror *mirror)
@@ -204,7 +210,6 @@ static void on_scan_ended(void *context)
                 (void)setup_put_meta(mirror->context.db, &meta); /* left set, it costs a scan */
         }
         scheduler_kick(mirror->scheduler);
-        context_room_signal(&mirror->context);
 }
 
 /* --- the watchdog --- */

@@ -142,11 +142,12 @@ static void *scan_main(void *argument)
                 scan->running = true;
                 mutex_unlock(&scan->lock);
                 walk(scan);
+                if (!atomic_load(&scan->stopping))
+                        scan->ended(scan->callback_context); /* while it counts as running: who sees that it ended sees this done */
                 mutex_lock(&scan->lock);
                 scan->running = false;
                 mutex_unlock(&scan->lock);
-                if (!atomic_load(&scan->stopping))
-                        scan->ended(scan->callback_context);
+                context_room_signal(scan->context); /* who waits for idleness looks again */
                 mutex_lock(&scan->lock);
         }
         scan->thread_ended = true;

@@ -46,6 +46,7 @@ struct scheduler {
         bool paused, stopping;
         unsigned filling;          /* movers that hold a file */
         unsigned moving;           /* readers' moves that run */
+        uint64_t asked;            /* how often there was something to do */
         uint64_t resync_wanted;    /* slots that missed something */
         uint64_t resyncing;        /* slots whose thread is at work */
         unsigned mover_count, resyncer_count, resyncers_ended;
@@ -94,6 +95,7 @@ void scheduler_submit(struct scheduler *scheduler, struct move *move)
                 move->next_queued = NULL;
                 *scheduler->demand_tail = move;
                 scheduler->demand_tail = &move->next_queued;
+                scheduler->asked++;
                 condition_broadcast(&scheduler->changed);
                 mutex_unlock(&scheduler->lock);
                 return;
@@ -357,6 +359,7 @@ static void pass_again_locked(struct scheduler *scheduler)
         if (scheduler->passing)
                 scheduler->again = true;
         scheduler->passing = true;
+        scheduler->asked++;
         condition_broadcast(&scheduler->changed);
 }
 
@@ -558,6 +561,7 @@ void scheduler_missed(struct scheduler *scheduler, uint64_t slots)
 {
         MUTEX_SCOPE(&scheduler->lock);
         scheduler->resync_wanted |= slots;
+        scheduler->asked++;
         condition_broadcast(&scheduler->changed);
 }
 
@@ -595,6 +599,12 @@ bool scheduler_is_idle(struct scheduler *scheduler)
                 if (target_takes_writes(target))
                         return false;
         return !scheduler->passing;
+}
+
+uint64_t scheduler_asked(struct scheduler *scheduler)
+{
+        MUTEX_SCOPE(&scheduler->lock);
+        return scheduler->asked;
 }
 
 size_t scheduler_current(struct scheduler *scheduler, uint64_t *ret_ids, size_t max)

@@ -37,6 +37,8 @@ void scheduler_pause(struct scheduler *scheduler, bool paused);
 bool scheduler_is_paused(struct scheduler *scheduler);
 /* Nothing is moved, and nothing queued could be: what the targets still have in hand is not looked at. */
 bool scheduler_is_idle(struct scheduler *scheduler);
+/* How often anything was asked of it. The same number before and after: nothing has begun in between. */
+uint64_t scheduler_asked(struct scheduler *scheduler);
 /* The files that are being filled now, at most `max`. */
 size_t scheduler_current(struct scheduler *scheduler, uint64_t *ret_ids, size_t max);
 /* Takes a node off the queue when no target lacks it any more, or none can get it. */

@@ -8,6 +8,7 @@
 struct directory_set {
         uint64_t *ids;
         size_t count, capacity;
+        bool taken; /* by who is finishing them */
 };
 
 static size_t position(const struct directory_set *set, uint64_t id)
@@ -58,7 +59,7 @@ void touched_add(struct target *target, uint64_t id)
 bool touched_pending(struct target *target)
 {
         MUTEX_SCOPE(&target->lock);
-        return target->directories && target->directories->count > 0;
+        return target->directories && (target->directories->count > 0 || target->directories->taken);
 }
 
 void touched_free(struct target *target)
@@ -78,7 +79,14 @@ size_t touched_take(struct target *target, uint64_t **ret_ids)
         if (target->directories) {
                 *ret_ids = target->directories->ids;
                 count = target->directories->count;
-                memset(target->directories, 0, sizeof(*target->directories));
+                *target->directories = (struct directory_set){ .taken = true };
         }
         return count;
+}
+
+void touched_finished(struct target *target)
+{
+        MUTEX_SCOPE(&target->lock);
+        if (target->directories)
+                target->directories->taken = false;
 }

@@ -7,9 +7,11 @@
 #include "core/target.h"
 
 void touched_add(struct target *target, uint64_t id);
+/* There are some, or those that were taken are not finished. */
 bool touched_pending(struct target *target);
-/* Takes all of them: an array of ids in ascending order, which the caller frees. */
+/* Takes all of them: an array of ids in ascending order, which the caller frees. They are pending until touched_finished() says otherwise. */
 size_t touched_take(struct target *target, uint64_t **ret_ids);
+void touched_finished(struct target *target);
 void touched_free(struct target *target);
 
 #endif
