@@ -23,6 +23,7 @@ enum {
         GRUDGE_MS = 1000,  /* so long no reader waits for a target that was waited for in vain */
         BARREN_MAX = 3,    /* reads of a file that is longer and gives nothing */
         OFFERS_MAX = 64,   /* other movers may take the room that was waited for */
+        HOLE_JOB_BYTES = 4096, /* what a hole counts in a queue: it holds no buffer, and yet a hung target is not given millions */
 };
 
 #define SETTLE_NS 50000000ll
@@ -94,7 +95,7 @@ static void run_last(struct target_job *base, struct target *target, bool discar
         if (file_slot_done(move, target->slot, !discard, &complete)) {
                 if (complete)
                         all_written(file, target);
-                (void)marks_written(file, target, move->chunk, move->generation, move->epoch, move->length); /* it did what there is to do */
+                (void)marks_written(file, target, move->chunk, move->generation, move->epoch, move->data_bytes); /* it did what there is to do */
         } else if (!discard) {
                 struct context *context = context_of(file);
 
@@ -113,9 +114,7 @@ static struct block_job *job_new(struct move *move, void (*run)(struct target_jo
         if (!job)
                 return NULL;
         job->base.run = run;
-        job->base.bytes = block && data == block->data ? block->size : 0; /* a block of several extents counts once … */
-        if (block && job->base.bytes == 0)
-                job->base.bytes = length;                                 /* … or about so */
+        job->base.bytes = !block ? HOLE_JOB_BYTES : data == block->data ? block->size : length; /* of several extents: about so */
         job->move = move;
         job->block = block ? block_ref(block) : NULL;
         job->data = data;
@@ -140,6 +139,7 @@ struct reading {
         uint64_t aims;            /* the slots of the move; move->slots changes under the lock */
         int fd;
         struct chunk_hash hash;
+        bool all_zeros;           /* the chunk is one hole: `hash` was not fed */
         uint64_t queued;          /* slots that have a job of this move */
         uint64_t data_start, data_end; /* the extent that was found last; end <= offset: look again */
         int error;
@@ -227,6 +227,8 @@ static void queue_extent(struct reading *reading, struct block *block, const uin
         struct move *move = reading->move;
         uint64_t aims = reading->aims & ~atomic_load(&move->dropped), taken, deadline_ns = 0;
 
+        if (data)
+                move->data_bytes += length; /* read when its last job runs, which is queued later */
         if (aims != 0 && !is_hurried(move))
                 wait_for_room(reading);
         taken = offer_extent(reading, aims, block, data, offset, length);
@@ -346,6 +348,22 @@ static int pass_hole(struct reading *reading, size_t index, uint64_t offset, uin
         file_feed_digest(move->file, move->generation, offset, NULL, length);
         show_block(reading, index, NULL, true);
         queue_extent(reading, NULL, NULL, offset, length);
+        return 0;
+}
+
+/* A chunk that is one hole is one piece for the targets, and its hash is known. The digests of the file are of its bytes, and so are fed the
+ * zeros: there is no short cut through any of them. */
+static int pass_hole_chunk(struct reading *reading)
+{
+        struct move *move = reading->move;
+
+        if (move->origin == MOVE_ORIGIN_SOURCE && !version_holds(move, reading->fd))
+                return -ESTALE; /* see pass_hole */
+        reading->all_zeros = true;
+        for (size_t i = 0; i < move->block_count; i++)
+                show_block(reading, i, NULL, true);
+        queue_extent(reading, NULL, NULL, move->offset, move->length);
+        file_feed_digest(move->file, move->generation, move->offset, NULL, move->length);
         return 0;
 }
 
@@ -524,8 +542,11 @@ static int read_chunk(struct reading *reading)
 {
         struct move *move = reading->move;
         int result = open_origin(reading);
+        bool hole = result == 0 && move->length > 0 && !has_data(reading, move->offset, move->length);
 
-        for (size_t i = 0; i < move->block_count && result == 0; i++) {
+        if (hole)
+                result = pass_hole_chunk(reading);
+        for (size_t i = 0; i < move->block_count && result == 0 && !hole; i++) {
                 uint64_t begin = (uint64_t)i * BUFPOOL_BLOCK_BYTES;
                 uint64_t length = move->length - begin < BUFPOOL_BLOCK_BYTES ? move->length - begin : BUFPOOL_BLOCK_BYTES;
 
@@ -580,7 +601,7 @@ int chunkmove_run(struct move *move)
         if (result == 0)
                 result = read_chunk(&reading);
         if (result == 0) {
-                hash = chunk_hash_final(&reading.hash);
+                hash = reading.all_zeros ? file_zeros_hash(move->file, move->length) : chunk_hash_final(&reading.hash);
                 result = check_hash(&reading, &hash);
         }
         if (result < 0)

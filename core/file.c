@@ -12,6 +12,7 @@ enum { TABLE_BUCKETS = 4096 };
 struct files {
         struct view *view;
         struct context *context;
+        struct hash128 zeros_hash; /* of a full chunk */
         struct mutex lock; /* guards the table and the references of its files */
         struct file *buckets[TABLE_BUCKETS];
 };
@@ -24,6 +25,7 @@ int files_new(struct view *view, struct files **ret_files)
                 return -ENOMEM;
         files->view = view;
         files->context = view_context(view);
+        files->zeros_hash = hash128_of_zeros(files->context->chunk_bytes);
         mutex_init(&files->lock);
         *ret_files = files;
         return 0;
@@ -60,6 +62,11 @@ uint64_t file_chunk_length(const struct file *file, uint64_t chunk)
         uint64_t offset = chunk * chunk_bytes;
 
         return offset >= file->size ? 0 : file->size - offset < chunk_bytes ? file->size - offset : chunk_bytes;
+}
+
+struct hash128 file_zeros_hash(const struct file *file, uint64_t length)
+{
+        return length == file->files->context->chunk_bytes ? file->files->zeros_hash : hash128_of_zeros(length);
 }
 
 static int ensure_hashes(struct file *file)

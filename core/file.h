@@ -67,6 +67,7 @@ struct move {
         uint64_t chunk;
         uint64_t generation, epoch;   /* of the file when it was claimed */
         uint64_t offset, length;      /* bytes in the file */
+        uint64_t data_bytes;          /* of them that were given to targets to be written, and not as a hole */
         int origin;                   /* a slot, or MOVE_ORIGIN_SOURCE */
         bool demand;                  /* a reader waits: no queue is waited for */
         uint64_t slots;               /* targets that it aims at and that have not finished with it */
@@ -135,6 +136,8 @@ void file_release(struct file **file);
 
 /* Bytes of chunk `chunk`. */
 uint64_t file_chunk_length(const struct file *file, uint64_t chunk);
+/* The hash of a chunk of so many zeros. That of a full one is kept: a huge hole has very many of them. */
+struct hash128 file_zeros_hash(const struct file *file, uint64_t length);
 /* The slots among `slots` that lack the chunk, that nobody is bringing it to, and that can take it. Locked by the caller. */
 uint64_t file_lacking_locked(struct file *file, uint64_t chunk, uint64_t slots);
 /* The first chunk from `from` that a slot of `slots` lacks; chunk_count where there is none. */

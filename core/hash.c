@@ -54,6 +54,19 @@ struct hash128 hash128_of(const void *data, size_t size)
         return hash128_canonical(XXH3_128bits(size > 0 ? data : "", size));
 }
 
+struct hash128 hash128_of_zeros(uint64_t size)
+{
+        static const uint8_t zeros[ZEROS_BYTES];
+        XXH3_state_t state; /* aligned by its type */
+
+        (void)XXH3_128bits_reset(&state); /* as all calls here: XXH_OK for pointers that are not NULL */
+        for (uint64_t part; size > 0; size -= part) {
+                part = size < sizeof(zeros) ? size : sizeof(zeros);
+                (void)XXH3_128bits_update(&state, zeros, (size_t)part);
+        }
+        return hash128_canonical(XXH3_128bits_digest(&state));
+}
+
 bool hash128_equal(const struct hash128 *a, const struct hash128 *b)
 {
         return memcmp(a->bytes, b->bytes, sizeof(a->bytes)) == 0;

@@ -46,6 +46,9 @@ struct chunk_hash {
 /* The hash of `size` bytes at `data` (NULL where size is 0). */
 struct hash128 hash128_of(const void *data, size_t size);
 
+/* The hash of `size` zeros. As slow as hashing them. */
+struct hash128 hash128_of_zeros(uint64_t size);
+
 bool hash128_equal(const struct hash128 *a, const struct hash128 *b) __attribute__((nonnull));
 
 /* Allocates the state, ready for the first chunk. 0 or -ENOMEM. */

@@ -112,8 +112,8 @@ static bool change_verdict(void *context, struct node_record *node, struct name_
         case VERDICT_EQUAL:
                 set_finished(node, name, bit, true);
                 return true;
-        case VERDICT_OURS:
-                set_finished(node, name, bit, false);
+        case VERDICT_OURS: /* of a further name: the node's first may have been there, and found equal */
+                set_finished(node, name, bit, node->skipped & bit);
                 return true;
         case VERDICT_LOST:
                 name->published &= ~bit;

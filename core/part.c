@@ -311,13 +311,27 @@ static bool is_zero(const uint8_t *data, size_t size)
         return size == 0 || (data[0] == 0 && memcmp(data, data + 1, size - 1) == 0);
 }
 
+/* A hole is a hole only where the file has not ended before. */
+static int is_within(int fd, uint64_t end, bool *ret_within)
+{
+        struct stat stat;
+
+        if (fstat(fd, &stat) < 0)
+                return -errno;
+        *ret_within = (uint64_t)stat.st_size >= end;
+        return 0;
+}
+
 static int compare(int fd, uint64_t offset, const uint8_t *data, uint64_t length, bool *ret_equal)
 {
         cleanup(pointer_free) uint8_t *buffer = malloc(COMPARE_BYTES);
+        uint64_t start, end;
 
         if (!buffer)
                 return -ENOMEM;
         *ret_equal = true;
+        if (!data && io_next_data(fd, offset, offset + length, &start, &end) == IO_NO_DATA)
+                return is_within(fd, offset + length, ret_equal);
         for (uint64_t done = 0; done < length && *ret_equal;) {
                 size_t size = length - done < COMPARE_BYTES ? (size_t)(length - done) : COMPARE_BYTES;
                 int64_t count = io_read_full(fd, buffer, size, offset + done);

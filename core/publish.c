@@ -295,8 +295,10 @@ static int publish_name(void *context, uint64_t parent, const char *name)
                 return 0;
         result = make_link(batch, visit->file, visit->node, parent, name, there);
         if (result == 0) {
+                bool skipped = !visit->renamed && (visit->kind == PART_COMPARE || (visit->node->skipped >> batch->target->slot & 1));
+
                 touched_add(batch->target, parent);
-                result = note_name(batch, visit->file, visit->node, parent, name, false);
+                result = note_name(batch, visit->file, visit->node, parent, name, skipped);
         }
         return result < 0 ? result : 0;
 }

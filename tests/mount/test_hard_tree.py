@@ -56,7 +56,10 @@ class HardTree(Case):
             self.assertOnlyPlain(target, source, sparse=True, content=False)
             self.assertEqual(os.stat(target).st_mtime_ns, os.stat(source).st_mtime_ns)
             self.assertHolesKept(source, target)
-        self.assertEqual([self.fill(source, targets)[0]['files']['pending'] for _ in range(2)], [0, 0])
+        self.assertEqual(self.fill(source, targets)[0]['files'], status['files'])
+        shutil.rmtree(self.work.join('state'))      # what is there is compared, byte by byte
+        status, _ = self.fill(source, targets, '--existing', 'verify', seconds=3000 if LONG else 300)
+        self.assertEqual(status['files']['skipped'], status['files']['total'])
         for target in targets:
             self.assertRsyncClean(source, target)
 

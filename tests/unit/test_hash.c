@@ -360,6 +360,19 @@ static void chunk_hash_is_xxh3_128_in_one_shot_and_streaming(void **state)
         chunk_hash_deinit(&hash);
 }
 
+static void the_hash_of_zeros_is_that_of_their_bytes(void **state)
+{
+        static const uint8_t zeros[(1 << 20) + 3];
+        static const size_t sizes[] = { 0, 1, 240, 32768, 32769, 65536, 1 << 20, sizeof(zeros) };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+                struct hash128 expected = hash128_of(zeros, sizes[i]), hash = hash128_of_zeros(sizes[i]);
+
+                assert_true(hash128_equal(&hash, &expected));
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -376,6 +389,7 @@ int main(void)
             cmocka_unit_test(forged_state_with_a_right_checksum_breaks_no_memory),
             cmocka_unit_test(intact_state_of_other_algorithms_or_versions_is_foreign),
             cmocka_unit_test(chunk_hash_is_xxh3_128_in_one_shot_and_streaming),
+            cmocka_unit_test(the_hash_of_zeros_is_that_of_their_bytes),
         };
 
         return cmocka_run_group_tests(tests, make_pattern, NULL);
