@@ -82,8 +82,8 @@ static int finish_one(struct view *view, struct target *target, uint64_t id)
 
         if (result < 0 || (id != VIEW_ROOT && !(node.flags & VIEW_NODE_SOURCE)))
                 return result == -ENOENT ? 0 : result;
-        if (!context->source)
-                return 0;
+        if (!context->source || (id == VIEW_ROOT && context->options->source_file))
+                return 0; /* one file alone is mirrored: the directories around it are others' */
         result = view_path(view, id, &path);
         if (result == 0)
                 result = view_source_path(view, id, &source_path);

@@ -44,7 +44,7 @@ int holders_open_finished(struct file *file, struct target *target, const struct
         result = view_path(files_view(file->files), file->id, &path);
         if (result < 0)
                 return result;
-        fd = root_call_open(&target->root, path);
+        fd = root_call_open(&target->root, target_path_of(target, path));
         if (fd < 0)
                 return fd;
         if (fstat(fd, &stat) < 0)

@@ -47,6 +47,33 @@ enum { MIRROR_STUCK = 1 };
 int mirror_stop(struct mirror *mirror, uint64_t deadline_ns);
 void mirror_free(struct mirror *mirror);
 
+/* --- looking before anything is written: `cvv copy` --- */
+/* As mirror_open(), but nothing is written to any target before mirror_begin() (a directory that is absent is made, and removed again where that
+ * never comes). Then mirror_start_survey() starts what looks at source and targets, and mirror_is_busy() says how long it does; mirror_begin()
+ * takes the place of mirror_start(): `notice` as above, everything that is lacking is queued. mirror_stop() may come at any time. */
+int mirror_open_untouched(const struct options *options, void (*notice)(const char *line), struct error *error,
+                          struct mirror **ret_mirror);
+int mirror_start_survey(struct mirror *mirror, struct error *error);
+int mirror_begin(struct mirror *mirror, void (*notice)(const char *line), struct error *error);
+
+/* What is to be written to one target, and what is free there. Targets on one filesystem share its space. */
+struct mirror_need {
+        uint32_t n;
+        const char *path;              /* owned by the mirror */
+        uint64_t bytes;                /* for this target alone */
+        uint64_t shared_bytes;         /* for it and those that share its filesystem */
+        uint64_t shared_files;         /* so for names: files, directories and the like */
+        bool space_known;              /* without it the two below are 0 */
+        uint64_t free_bytes;
+        uint64_t free_files;           /* UINT64_MAX: as many as there is space for */
+};
+/* After the survey, before mirror_begin(): fills `needs` (room for all targets), in the order given, and calls `refused` for each file that a
+ * target's filesystem will not hold, which needs nothing there. What is there already needs nothing; holes, where they can be kept, neither.
+ * 0 or -errno. May take as long as looking at everything that is on the targets. */
+int mirror_survey(struct mirror *mirror,
+                  void (*refused)(void *context, const struct mirror_need *target, const char *path, const char *reason),
+                  void *context, struct mirror_need *needs);
+
 /* --- names and attributes; st_ino is the id --- */
 int mirror_lookup(struct mirror *mirror, uint64_t parent, const char *name, struct stat *ret_stat);
 int mirror_getattr(struct mirror *mirror, uint64_t id, struct stat *ret_stat);

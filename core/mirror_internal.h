@@ -23,6 +23,7 @@ struct mirror {
         struct scheduler *scheduler;
         struct scan *scan;
         uid_t owner;
+        atomic_bool surveying;     /* mirror_begin() is still to come */
         pthread_t watchdog;
         bool watchdog_started;
         struct mutex lock;         /* guards all below */

@@ -184,6 +184,8 @@ static bool nothing_on_its_way(void *context)
 
 bool mirror_is_busy(struct mirror *mirror)
 {
+        if (atomic_load(&mirror->surveying))
+                return scan_is_running(mirror->scan);
         if (!nothing_on_its_way(mirror))
                 return true;
         for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
@@ -395,8 +397,8 @@ static int make_modules(struct mirror *mirror)
         return result;
 }
 
-int mirror_open(const struct options *options, void (*notice)(const char *line), struct error *error,
-                struct mirror **ret_mirror)
+static int open_mirror(const struct options *options, bool survey, void (*notice)(const char *line), struct error *error,
+                       struct mirror **ret_mirror)
 {
         struct mirror *mirror = calloc(1, sizeof(*mirror));
         int result;
@@ -410,7 +412,9 @@ int mirror_open(const struct options *options, void (*notice)(const char *line),
         progress_init(&mirror->context.progress);
         mirror->owner = getuid();
         steps_init();
-        result = setup_open(options, notice, error, &mirror->setup);
+        atomic_init(&mirror->surveying, survey);
+        result = survey ? setup_open_untouched(options, error, &mirror->setup)
+                        : setup_open(options, notice, error, &mirror->setup);
         if (result == 0 && options->mode != MODE_TRANSFER && notice)
                 notice("this version copies and does not read back yet: nothing is reported as verified; --mode transfer says the same");
         if (result == 0) {
@@ -429,6 +433,18 @@ int mirror_open(const struct options *options, void (*notice)(const char *line),
         return 0;
 }
 
+int mirror_open(const struct options *options, void (*notice)(const char *line), struct error *error,
+                struct mirror **ret_mirror)
+{
+        return open_mirror(options, false, notice, error, ret_mirror);
+}
+
+int mirror_open_untouched(const struct options *options, void (*notice)(const char *line), struct error *error,
+                          struct mirror **ret_mirror)
+{
+        return open_mirror(options, true, notice, error, ret_mirror);
+}
+
 static unsigned choose_fillers(const struct mirror *mirror)
 {
         const struct root *source = mirror->context.source;
@@ -438,42 +454,81 @@ static unsigned choose_fillers(const struct mirror *mirror)
         return source && source->device.kind == DEVICE_SPINNING ? 1 : source && source->device.kind == DEVICE_NETWORK ? 4 : 2;
 }
 
-static int start_targets(struct mirror *mirror)
+static int start_devices(struct mirror *mirror)
 {
         uint64_t ceiling = mirror->context.options->memory_bytes / (2 * mirror->setup.target_count);
+        int result = mirror->context.source ? root_start(mirror->context.source, "cvv-meta-src", 4) : 0;
+
+        for (size_t i = 0; i < mirror->setup.target_count && result == 0; i++) {
+                target_refresh_space(mirror->setup.targets[i]);
+                result = target_start(mirror->setup.targets[i], ceiling);
+        }
+        return result;
+}
+
+/* What looks, and writes nothing. */
+static int start_looking(struct mirror *mirror)
+{
+        int result = thread_start(&mirror->watchdog, "cvv-watchdog", watchdog_main, mirror);
+
+        mirror->watchdog_started = result == 0;
+        return result == 0 ? scan_start(mirror->scan) : result;
+}
+
+static int start_work(struct mirror *mirror)
+{
         int result = 0;
 
         for (size_t i = 0; i < mirror->setup.target_count && result == 0; i++) {
                 struct target *target = mirror->setup.targets[i];
 
                 part_sweep(mirror->view, target);
-                target_refresh_space(target);
                 if (mirror->context.unclean)
                         touched_add(target, VIEW_ROOT);
-                result = target_start(target, ceiling);
-                if (result == 0)
-                        result = checkpoint_start(mirror->view, target, nothing_on_its_way, mirror);
+                result = checkpoint_start(mirror->view, target, nothing_on_its_way, mirror);
         }
-        return result;
+        return result == 0 ? scheduler_start(mirror->scheduler, choose_fillers(mirror)) : result;
 }
 
-int mirror_start(struct mirror *mirror, struct error *error)
+static int started(struct mirror *mirror, int result, struct error *error)
 {
-        int result = mirror->context.source ? root_start(mirror->context.source, "cvv-meta-src", 4) : 0;
-
-        if (result == 0)
-                result = start_targets(mirror);
-        if (result == 0)
-                result = scheduler_start(mirror->scheduler, choose_fillers(mirror));
-        if (result == 0)
-                result = thread_start(&mirror->watchdog, "cvv-watchdog", watchdog_main, mirror);
-        mirror->watchdog_started = result == 0;
-        if (result == 0)
-                result = scan_start(mirror->scan);
         if (result < 0)
                 return error_set(error, result, "cannot start: %s", strerror(-result));
         events_add(mirror->context.events, "mounted", NULL, 0, NULL);
         return 0;
+}
+
+int mirror_start(struct mirror *mirror, struct error *error)
+{
+        int result = start_devices(mirror);
+
+        if (result == 0)
+                result = start_work(mirror);
+        return started(mirror, result == 0 ? start_looking(mirror) : result, error);
+}
+
+int mirror_start_survey(struct mirror *mirror, struct error *error)
+{
+        int result = start_devices(mirror);
+
+        if (result == 0)
+                result = start_looking(mirror);
+        return result < 0 ? error_set(error, result, "cannot start: %s", strerror(-result)) : 0;
+}
+
+int mirror_begin(struct mirror *mirror, void (*notice)(const char *line), struct error *error)
+{
+        int result = setup_attach(&mirror->setup, notice, error);
+
+        if (result < 0)
+                return result;
+        result = scan_queue_tree(NULL, mirror->view, VIEW_ROOT, VIEW_QUEUE_FILL);
+        atomic_store(&mirror->context.fill_all, true);
+        if (result == 0)
+                result = start_work(mirror);
+        if (result == 0)
+                atomic_store(&mirror->surveying, false);
+        return started(mirror, result, error);
 }
 
 int mirror_checkpoint(struct mirror *mirror, uint64_t deadline_ns)
@@ -596,6 +651,8 @@ static int finish_state(struct mirror *mirror)
         uint64_t removed = 0;
         int result;
 
+        if (!mirror->setup.attached)
+                return setup_record_end(&mirror->setup, 0);
         for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
                 if (!target_is_owed(mirror, target))
                         removed |= 1ull << target->slot;

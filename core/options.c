@@ -26,6 +26,7 @@ static void list_deinit(struct options_list *list)
 void options_deinit(struct options *options)
 {
         free(options->source);
+        free(options->source_file);
         free(options->mountpoint);
         free(options->state_dir);
         free(options->log_file);
@@ -33,6 +34,7 @@ void options_deinit(struct options *options)
         free(options->subtype);
         free(options->namespace_path);
         list_deinit(&options->targets);
+        list_deinit(&options->target_files);
         list_deinit(&options->exclude);
         list_deinit(&options->fuse_options);
         *options = (struct options){0};

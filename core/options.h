@@ -41,6 +41,10 @@ struct options {
         char *source;                /* as given; "none" for a pure mirror; NULL where the command took none */
         char *mountpoint;            /* as given; NULL for a copy */
         struct options_list targets; /* as given, in order */
+        /* Where one file alone is copied: its name in the directory that `source` is, and its name on each target. Not set by the parsers:
+         * see mount-helper/prepare.h. */
+        char *source_file; /* NULL: everything in `source` */
+        struct options_list target_files;
 
         enum mode mode;
         struct hash_set hash; /* in order; the first one is the manifest's */

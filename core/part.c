@@ -237,7 +237,7 @@ static int prepare(struct file *file, struct target *target, uint64_t generation
         }
         result = view_path(files_view(file->files), file->id, &path);
         if (result == 0)
-                result = part_judge(file, target, &node, path, &verdict);
+                result = part_judge(file, target, &node, target_path_of(target, path), &verdict);
         if (result < 0)
                 return result;
         switch ((enum verdict)verdict) {
@@ -248,7 +248,7 @@ static int prepare(struct file *file, struct target *target, uint64_t generation
                 (void)install(file, target, generation, PART_BLOCKED, false, NULL); /* positive only: another generation */
                 return PART_NOT_WANTED;
         case VERDICT_COMPARE:
-                return open_for_compare(file, target, generation, path);
+                return open_for_compare(file, target, generation, target_path_of(target, path));
         case VERDICT_AS_RECORDED:
                 if (node.complete >> target->slot & 1)
                         return PART_NOT_WANTED;
@@ -476,7 +476,7 @@ static int make_object(struct file *file, struct target *target, uint64_t genera
         if (result == 0 && S_ISDIR(file->mode))
                 return directories_make(files_view(file->files), target, file->id, false);
         if (result == 0)
-                result = part_judge(file, target, &node, path, &verdict);
+                result = part_judge(file, target, &node, target_path_of(target, path), &verdict);
         if (result < 0)
                 return result;
         if (verdict == VERDICT_EQUAL || verdict == VERDICT_OURS || verdict == VERDICT_CONFLICT ||

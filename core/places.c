@@ -72,6 +72,27 @@ static bool contains(const struct place *outer, const struct place *inner)
         return !outer->absent && device_contains(outer->fd, inner->fd) == 1;
 }
 
+/* Where one file alone is copied, its directory and those of the targets may lie in any way to one another: cvv writes that name, and .cvv. */
+static int check_file(const struct options *options, const struct place *source, const struct place *targets, size_t index,
+                      struct error *error)
+{
+        const char *name = options->target_files.items[index];
+        struct stat first, second;
+
+        if (fstatat(targets[index].fd, name, &second, AT_SYMLINK_NOFOLLOW) == 0) {
+                if (S_ISDIR(second.st_mode))
+                        return error_set(error, -EINVAL, "target %s has a directory %s, where the file is to be", targets[index].path, name);
+                if (fstatat(source->fd, options->source_file, &first, AT_SYMLINK_NOFOLLOW) == 0 && first.st_dev == second.st_dev &&
+                    first.st_ino == second.st_ino)
+                        return error_set(error, -EINVAL, "source and target are the same file: %s in %s", name, targets[index].path);
+        }
+        for (size_t i = 0; i < index; i++)
+                if (same_directory(targets[i].fd, targets[index].fd))
+                        return error_set(error, -EINVAL, "two targets are in the directory %s; copy to one of them, then to the other",
+                                         targets[index].path);
+        return 0;
+}
+
 static int check_pair(const struct place *source, const struct place *target, struct error *error)
 {
         if (!source)
@@ -162,13 +183,16 @@ int places_check(const struct options *options, bool has_source, struct place *t
         if (result == 0 && options->mountpoint)
                 result = open_place(options->mountpoint, "mount point", false, &mountpoint, error);
         for (size_t i = 0; i < options->targets.count && result == 0; i++) {
-                result = open_place(options->targets.items[i], "target", true, &targets[i], error);
+                result = open_place(options->targets.items[i], "target", !options->source_file, &targets[i], error);
                 if (result == 0)
-                        result = check_pair(has_source ? &source : NULL, &targets[i], error);
+                        result = options->source_file ? check_file(options, &source, targets, i, error)
+                                                      : check_pair(has_source ? &source : NULL, &targets[i], error);
         }
-        if (result == 0)
+        if (result == 0 && !options->source_file)
                 result = check_targets(targets, options->targets.count, error);
         if (result == 0 && options->mountpoint)
                 result = check_mountpoint(&mountpoint, has_source ? &source : NULL, targets, options->targets.count, error);
+        if (options->source_file)
+                return result;
         return result == 0 ? check_state(options, has_source ? &source : NULL, &mountpoint, targets, error) : result;
 }

@@ -266,7 +266,7 @@ static int publish_first(struct name_visit *visit, uint64_t parent, const char *
         }
         result = view_join_path(batch->view, parent, name, &path);
         if (result == 0)
-                result = rename_partial(batch, visit->file, visit->node, path);
+                result = rename_partial(batch, visit->file, visit->node, target_path_of(batch->target, path));
         if (result == 0) {
                 visit->renamed = true;
                 touched_add(batch->target, parent);

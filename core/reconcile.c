@@ -224,6 +224,9 @@ static bool is_excluded(struct reconcile *reconcile, uint64_t parent, const char
 
         if (parent == VIEW_ROOT && strcmp(name, ".cvv") == 0)
                 return true;
+        if (parent == VIEW_ROOT && reconcile->context->options->source_file &&
+            strcmp(name, reconcile->context->options->source_file) != 0)
+                return true;
         if (!reconcile->context->exclude || view_join_path(reconcile->view, parent, name, &path) < 0)
                 return false;
         return exclude_match(reconcile->context->exclude, path, directory);
@@ -373,7 +376,7 @@ static int ask_targets(struct reconcile *reconcile, uint64_t parent, const char 
 
                 if (!target_serves_reads(target))
                         continue;
-                answer = root_call_stat(&target->root, path, &stat);
+                answer = root_call_stat(&target->root, target_path_of(target, path), &stat);
                 if (answer == 0)
                         return take_target_name(reconcile, parent, name, target->slot, &stat, ret_id);
                 if (answer != -ENOENT && answer != -ENOTDIR)
@@ -490,7 +493,7 @@ static bool judge_again(const struct judging *judging, const char *name, struct 
 
         if (asprintf(&path, "%s%s%s", judging->path, *judging->path ? "/" : "", name) < 0)
                 return false;
-        result = root_call_stat(&judging->target->root, path, &stat);
+        result = root_call_stat(&judging->target->root, target_path_of(judging->target, path), &stat);
         if (result < 0 && result != -ENOENT && result != -ENOTDIR)
                 return false;
         if (get_records(judging, name, &name_after, &node_after) < 0 ||
@@ -532,7 +535,7 @@ static void judge_batch(struct reconcile *reconcile, struct target *target, uint
         int result;
 
         for (size_t i = 0; i < batch->count; i++)
-                names[i] = batch->entries[i].name;
+                names[i] = (char *)(uintptr_t)target_path_of(target, batch->entries[i].name); /* a path only at the root, where that is one */
         result = listing_call_stat(&target->root, path, names, batch->count, &there);
         if (result < 0 && result != -ENOENT)
                 return; /* it cannot be asked now: what it has is found out when something is brought there */
@@ -540,7 +543,7 @@ static void judge_batch(struct reconcile *reconcile, struct target *target, uint
                 const struct listing_entry *entry = result == 0 ? &there.entries[i] : NULL;
 
                 if (!entry || entry->error == 0 || entry->error == -ENOENT)
-                        judge_entry(&judging, names[i], entry && entry->error == 0 ? &entry->stat : NULL);
+                        judge_entry(&judging, batch->entries[i].name, entry && entry->error == 0 ? &entry->stat : NULL);
         }
 }
 
@@ -595,6 +598,26 @@ static int take_batch(struct reconcile *reconcile, uint64_t directory, const str
         return 0;
 }
 
+/* As listing_read() of the root, where one file alone is mirrored. */
+static int list_the_file(const struct context *context, struct listing *ret_listing)
+{
+        const char *name = context->options->source_file;
+        struct statx stat;
+        int result = root_stat(context->source, name, &stat);
+
+        ret_listing->end = true;
+        if (result == -ENOENT || (result == 0 && !S_ISREG(stat.stx_mode)))
+                return 0; /* it is gone */
+        if (result < 0)
+                return result;
+        ret_listing->entries = calloc(1, sizeof(*ret_listing->entries));
+        if (!ret_listing->entries)
+                return -ENOMEM;
+        ret_listing->entries[0] = (struct listing_entry){ .name = strdup(name), .stat = stat };
+        ret_listing->count = 1;
+        return ret_listing->entries[0].name ? 0 : -ENOMEM;
+}
+
 static int load_from_source(struct reconcile *reconcile, uint64_t directory, const char *path, struct seen *seen)
 {
         struct context *context = reconcile->context;
@@ -623,7 +646,7 @@ static int load_from_source(struct reconcile *reconcile, uint64_t directory, con
 
                 atomic_fetch_add(&reconcile->batches, 1);
                 statedb_throttle(context->db);
-                result = listing_read(fd, batch.cookie, &current);
+                result = context->options->source_file ? list_the_file(context, &current) : listing_read(fd, batch.cookie, &current);
                 if (result == 0)
                         result = take_batch(reconcile, directory, &current, seen);
                 for (CONTEXT_EACH_TARGET(context, asked, target))
@@ -640,7 +663,7 @@ static bool load_from_target(struct reconcile *reconcile, struct target *target,
                              struct seen *there)
 {
         int64_t cookie = 0;
-        bool end = false;
+        bool end = reconcile->context->options->source_file; /* what else there is beside that file is of no concern */
 
         while (!end) {
                 cleanup(listing_deinit) struct listing batch = { 0 };

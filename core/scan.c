@@ -236,7 +236,7 @@ int scan_queue_tree(struct reconcile *reconcile, struct view *view, uint64_t id,
         while (result == 0 && stack.count > 0) {
                 uint64_t directory = stack.ids[--stack.count];
 
-                result = reconcile_load(reconcile, directory);
+                result = reconcile ? reconcile_load(reconcile, directory) : 0;
                 if (result == 0)
                         result = visit_directory(view, directory, priority, &stack);
         }

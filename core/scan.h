@@ -22,8 +22,8 @@ bool scan_is_running(struct scan *scan);
 bool scan_stop(struct scan *scan, uint64_t deadline_ns);
 void scan_free(struct scan *scan);
 
-/* Queues `id` and all below it with `priority`, on the calling thread, after bringing the records up to date. May take as long as
- * walking the directory. 0 or -errno. */
+/* Queues `id` and all below it with `priority`, on the calling thread, after bringing the records up to date (`reconcile` NULL: as they are). May
+ * take as long as walking the directory. 0 or -errno. */
 int scan_queue_tree(struct reconcile *reconcile, struct view *view, uint64_t id, uint8_t priority);
 
 #endif

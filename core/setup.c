@@ -110,6 +110,8 @@ static int open_targets(const struct options *options, const struct place *place
                                           : open_target(&target, places[i].path, setup->source_tag, error);
                 if (target)
                         setup->targets[setup->target_count++] = target;
+                if (result == 0 && options->source_file && target_set_file_name(target, options->target_files.items[i]) < 0)
+                        result = error_set(error, -ENOMEM, "not enough memory");
                 if (result < 0)
                         return result;
         }
@@ -474,6 +476,12 @@ static int open_source(const struct options *options, struct setup *setup, struc
                 (void)snprintf(setup->source_identity, sizeof(setup->source_identity), "%.255s",
                                setup->source.device.identity[0] ? setup->source.device.identity
                                                                 : setup->source.device.weak_identity);
+        }
+        if (options->source_file) {
+                char directory[sizeof(setup->source_identity)];
+
+                memcpy(directory, setup->source_identity, sizeof(directory));
+                stateid_of_file(directory, options->source_file, setup->source_identity, sizeof(setup->source_identity));
         }
         setup->source_tag = (uint32_t)XXH3_64bits(setup->source_identity, strlen(setup->source_identity));
         return 0;

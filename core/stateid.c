@@ -44,6 +44,16 @@ static int set_source(struct stateid *id, const char *source)
         return id->source ? 0 : -ENOMEM;
 }
 
+void stateid_of_file(const char *directory, const char *name, char *ret_identity, size_t size)
+{
+        XXH64_hash_t hash = XXH3_64bits_withSeed(name, strlen(name), XXH3_64bits(directory, strlen(directory)));
+        char suffix[24];
+        int suffix_size = snprintf(suffix, sizeof(suffix), "#%016" PRIx64, (uint64_t)hash);
+
+        /* What is cut is in the hash. */
+        (void)snprintf(ret_identity, size, "%.*s%s", (int)(size - 1 - (size_t)suffix_size), directory, suffix);
+}
+
 int stateid_set(struct stateid *id, const char *source, const struct stateid_target *targets, size_t target_count)
 {
         cleanup(stateid_deinit) struct stateid made = {.version = STATEID_VERSION};

@@ -38,6 +38,10 @@ struct stateid {
 /* True when `identity` can stand in the file: neither NULL nor empty, and without control characters. */
 bool stateid_is_writable(const char *identity) __attribute__((warn_unused_result));
 
+/* The identity of one file in a source or target that is mirrored alone: that of the directory, and a hash of it and the name behind a '#'. It is
+ * cut where `size` is too small. Pure. */
+void stateid_of_file(const char *directory, const char *name, char *ret_identity, size_t size) __attribute__((nonnull));
+
 /* Replaces *id (initialised, or zeroed) by copies of the arguments. Targets without an identity ("" or NULL) are left out.
  * 0; -EINVAL where a text cannot stand in the file or a number is 0; -ENOMEM. *id is untouched on failure. */
 int stateid_set(struct stateid *id, const char *source, const struct stateid_target *targets, size_t target_count)

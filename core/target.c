@@ -16,6 +16,7 @@
 #include "core/cleanup.h"
 #include "core/io.h"
 #include "core/log.h"
+#include "core/stateid.h"
 
 enum {
         MARKER_LIMIT_BYTES = 4096,
@@ -186,6 +187,18 @@ int target_open(struct target *target, const char *path, uint32_t source_tag, st
         return 0;
 }
 
+int target_set_file_name(struct target *target, const char *name)
+{
+        char identity[sizeof(target->identity)];
+
+        target->file_name = strdup(name);
+        if (!target->file_name)
+                return -ENOMEM;
+        memcpy(identity, target->identity, sizeof(identity));
+        stateid_of_file(identity, name, target->identity, sizeof(target->identity));
+        return 0;
+}
+
 static int make_marker_id(struct target *target)
 {
         unsigned char random[16];
@@ -342,6 +355,7 @@ void target_close(struct target *target)
 {
         free(target->unsynced.items);
         free(target->syncing.items);
+        free(target->file_name);
         fd_close(&target->partial_fd);
         fd_close(&target->control_fd);
         root_close(&target->root);

@@ -63,6 +63,7 @@ struct target {
         unsigned slot;         /* its bit in the masks of the records */
         char identity[256];    /* of the filesystem and directory; where it has none of its own, what is known of it */
         char marker[40];       /* the id in .cvv/id; empty while there is none */
+        char *file_name;       /* owned; where one file alone is mirrored, its name here, else NULL */
         uint32_t source_tag;   /* of the source that is mirrored here now; several may be in turn */
         uint64_t event_count;  /* in .cvv/event.TAG, for each source its own; 0 while there is none */
         int control_fd;        /* .cvv on the target, -1 while absent */
@@ -108,6 +109,13 @@ struct target {
 int target_open(struct target *target, const char *path, uint32_t source_tag, struct error *error);
 /* A target whose directory is not there (yet): only its path is known. */
 int target_init_absent(struct target *target, const char *path);
+/* Says that one file alone is mirrored, which has that name here; it becomes part of the identity. 0 or -ENOMEM. */
+int target_set_file_name(struct target *target, const char *name);
+/* Where on the target the object with that path in the view lies, relative to its root. Points into one of the two. */
+static inline const char *target_path_of(const struct target *target, const char *path)
+{
+        return target->file_name && *path ? target->file_name : path;
+}
 /* Makes .cvv, .cvv/partial, the marker and the source's event count, durably. `marker` is made up where it is empty. */
 int target_write_marker(struct target *target, uint64_t event_count, struct error *error);
 /* Removes the source's event count, and, where no other source has anything here (an event count, partial files), .cvv/partial and .cvv with

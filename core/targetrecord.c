@@ -61,7 +61,7 @@ bool targetrecord_is_not_mounted(const struct target *target, const struct targe
 
 bool targetrecord_is_same(const struct target *target, const struct target_record *record)
 {
-        if (target->marker[0] && record->marker[0] && strcmp(target->marker, record->marker) == 0)
+        if (target->marker[0] && record->marker[0] && strcmp(target->marker, record->marker) == 0 && !target->file_name)
                 return target->root.device.identity[0] == '\0' || strcmp(target->identity, record->identity) == 0;
         return strcmp(target->identity, record->identity) == 0;
 }
