@@ -8,6 +8,25 @@ enum { WAIT_MS = 30000, COMPARE_BYTES = 64 * 1024 };
 
 static const char *const target_names[] = { "t1", "t2", "t3", NULL };
 
+/* The directories that are being listed, innermost last: an assertion that fails in between leaves them to lab_tear_down(). */
+static DIR *listed[16];
+static size_t listed_count;
+
+static DIR *begin_listing(int dir)
+{
+        DIR *listing = fdopendir(openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+
+        assert_non_null(listing);
+        assert_true(listed_count < sizeof(listed) / sizeof(listed[0]));
+        listed[listed_count++] = listing;
+        return listing;
+}
+
+static void end_listing(void)
+{
+        (void)closedir(listed[--listed_count]);
+}
+
 const char *lab_path(const struct lab *lab, const char *name)
 {
         static char buffers[8][PATH_MAX];
@@ -77,6 +96,8 @@ int lab_tear_down(void **state)
         char command[160];
         int result;
 
+        while (listed_count > 0)
+                end_listing();
         if (lab->mirror)
                 lab_stop(lab);
         options_deinit(&lab->options);
@@ -441,11 +462,10 @@ static void assert_same_object(int a, int b, const char *name, struct stat *ret_
 
 static void assert_same_tree(int a, int b)
 {
-        cleanup(dir_close) DIR *dir = fdopendir(openat(a, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        DIR *dir = begin_listing(a);
         struct dirent *entry;
         int count = -2;
 
-        assert_non_null(dir);
         for (; (entry = readdir(dir)); count++) {
                 struct stat stat;
 
@@ -459,6 +479,7 @@ static void assert_same_tree(int a, int b)
                         assert_same_tree(first, second);
                 }
         }
+        end_listing();
         assert_int_equal(count_entries(b), count);
 }
 
@@ -475,11 +496,10 @@ void lab_assert_all_mirrored(struct lab *lab)
 
 static int assert_whole(int a, int b, bool is_root)
 {
-        cleanup(dir_close) DIR *dir = fdopendir(openat(b, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        DIR *dir = begin_listing(b);
         struct dirent *entry;
         int count = 0;
 
-        assert_non_null(dir);
         while ((entry = readdir(dir))) {
                 const char *name = entry->d_name;
                 struct stat stat;
@@ -497,6 +517,7 @@ static int assert_whole(int a, int b, bool is_root)
                         count++;
                 }
         }
+        end_listing();
         return count;
 }
 
