@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 enum {
         BLOCKS_MIN = 4,
         IDLE_MAX = 16,
+        KEPT_SHARE = 8, /* one in so many */
         BLOCK_BYTES_MAX = 1 << 30,
 };
 
@@ -39,6 +39,7 @@ struct bufpool {
         uint64_t used;            /* blocks handed out or just being mapped, of both classes */
         uint64_t background_used; /* of these, by BUFPOOL_BACKGROUND */
         uint64_t demand_waiting;  /* threads in bufpool_get */
+        uint64_t kept;            /* blocks that may be kept by those who wait for others */
         bool closed;
 };
 
@@ -204,6 +205,21 @@ struct block *bufpool_get(struct bufpool *pool, enum bufpool_class class, uint64
         block->block.length = 0;
         atomic_store(&block->references, 1);
         return &block->block;
+}
+
+bool bufpool_keep(struct bufpool *pool, uint64_t count)
+{
+        MUTEX_SCOPE(&pool->mutex);
+        if (count > pool->blocks_max / KEPT_SHARE - pool->kept)
+                return false;
+        pool->kept += count;
+        return true;
+}
+
+void bufpool_keep_end(struct bufpool *pool, uint64_t count)
+{
+        MUTEX_SCOPE(&pool->mutex);
+        pool->kept -= count;
 }
 
 void bufpool_close(struct bufpool *pool)

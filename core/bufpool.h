@@ -7,11 +7,15 @@
  * Two classes ask. What a reader waits for is DEMAND and may use the whole pool. BACKGROUND holds at most three quarters of
  * it, and takes no block that a waiting demand could use: demand waits for memory behind demand only.
  *
+ * Who keeps blocks while waiting for others to be filled needs leave for that (bufpool_keep): an eighth of the pool may be kept so. With
+ * the half that the targets' queues can hold, that leaves memory for each class, and those who wait are answered.
+ *
  * Thread safe. Lock: "bufpool" in core/sync.h; memory is mapped and unmapped outside of it.
  */
 #ifndef CVV_CORE_BUFPOOL_H
 #define CVV_CORE_BUFPOOL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -46,6 +50,11 @@ void bufpool_unref(struct bufpool *pool);
  * is closed, or when the kernel refuses memory. */
 struct block *bufpool_get(struct bufpool *pool, enum bufpool_class class, uint64_t deadline_ns)
     __attribute__((nonnull, warn_unused_result));
+
+/* Leave to keep `count` blocks while waiting for others to be filled; false: too many are kept already. Does not wait. Each leave is given
+ * back once, by bufpool_keep_end; the blocks are had and given back as usual. */
+bool bufpool_keep(struct bufpool *pool, uint64_t count) __attribute__((nonnull, warn_unused_result));
+void bufpool_keep_end(struct bufpool *pool, uint64_t count) __attribute__((nonnull));
 
 /* Ends waiting for good: all waiters and all later calls of bufpool_get get NULL. Blocks in use stay valid. Idempotent. */
 void bufpool_close(struct bufpool *pool) __attribute__((nonnull));

@@ -19,7 +19,7 @@ enum {
 
 static const uint8_t zeros[ZERO_BYTES];
 
-enum piece_kind { PIECE_BLOCK, PIECE_ZERO, PIECE_TARGET };
+enum piece_kind { PIECE_NOWHERE, PIECE_BLOCK, PIECE_ZERO, PIECE_TARGET };
 
 struct piece {
         enum piece_kind kind;
@@ -27,7 +27,7 @@ struct piece {
         size_t block_offset;
         unsigned slot;
         int fd;
-        uint64_t chunk, generation;
+        uint64_t chunk;
         uint64_t offset;     /* in the file */
         size_t size, done;
         uint8_t *buffer;     /* of a target's piece */
@@ -46,17 +46,36 @@ struct file_read {
         struct file_read *next;
         uint64_t bad_slots;  /* targets that failed for this request */
         unsigned attempts;   /* how often it was parked */
+        unsigned kept;       /* blocks that it has leave to keep while parked */
+        bool cut;            /* the pieces are those of … */
+        uint64_t generation; /* … this content of the file */
         unsigned piece_count;
         struct piece pieces[PIECES_MAX];
 };
 
+/* The piece is nowhere; only what part of the file it is stays. */
+static void forget_piece(struct piece *piece)
+{
+        block_unref(piece->block);
+        free(piece->buffer);
+        *piece = (struct piece){ .chunk = piece->chunk, .offset = piece->offset, .size = piece->size };
+}
+
+static void forget_pieces(struct file_read *read, enum piece_kind kind)
+{
+        for (unsigned i = 0; i < read->piece_count; i++)
+                if (read->pieces[i].kind == kind)
+                        forget_piece(&read->pieces[i]);
+}
+
 static void drop_pieces(struct file_read *read)
 {
-        for (unsigned i = 0; i < read->piece_count; i++) {
-                block_unref(read->pieces[i].block);
-                free(read->pieces[i].buffer);
-        }
+        for (unsigned i = 0; i < read->piece_count; i++)
+                forget_piece(&read->pieces[i]);
         read->piece_count = 0;
+        if (read->kept > 0)
+                bufpool_keep_end(files_context(read->file->files)->bufpool, read->kept);
+        read->kept = 0;
 }
 
 void file_read_unref(struct file_read *read)
@@ -119,36 +138,50 @@ static void finish_data(struct file_read *read)
 
 /* --- finding the bytes --- */
 
-/* The piece that begins at `offset`: false where it is nowhere yet. */
-static bool find_piece_locked(struct file_read *read, uint64_t offset, uint64_t end, struct piece *ret_piece)
+/* Cuts the request at the edges of blocks, as the file is now. False: into more pieces than there may be. */
+static bool cut_locked(struct file_read *read)
 {
         struct file *file = read->file;
         uint64_t chunk_bytes = files_context(file->files)->chunk_bytes;
-        uint64_t chunk = offset / chunk_bytes;
-        uint64_t in_chunk = offset - chunk * chunk_bytes;
+        uint64_t end = read->offset + read->size < file->size ? read->offset + read->size : file->size;
+
+        read->cut = true;
+        read->generation = file->generation;
+        for (uint64_t offset = read->offset; offset < end;) {
+                uint64_t chunk = offset / chunk_bytes;
+                uint64_t block_end = offset + BUFPOOL_BLOCK_BYTES - (offset - chunk * chunk_bytes) % BUFPOOL_BLOCK_BYTES;
+                uint64_t stop = block_end < (chunk + 1) * chunk_bytes ? block_end : (chunk + 1) * chunk_bytes;
+
+                if (read->piece_count == PIECES_MAX)
+                        return false;
+                stop = stop < end ? stop : end;
+                read->pieces[read->piece_count++] = (struct piece){ .chunk = chunk, .offset = offset, .size = (size_t)(stop - offset) };
+                offset = stop;
+        }
+        return true;
+}
+
+/* Looks for a piece: false where it is nowhere yet. */
+static bool find_piece_locked(struct file_read *read, struct piece *piece)
+{
+        struct file *file = read->file;
+        uint64_t in_chunk = piece->offset - piece->chunk * files_context(file->files)->chunk_bytes;
         size_t index = (size_t)(in_chunk / BUFPOOL_BLOCK_BYTES);
-        uint64_t block_end = chunk * chunk_bytes + (index + 1) * BUFPOOL_BLOCK_BYTES;
-        struct move *move = file_find_move_locked(file, chunk);
-        struct piece piece = { .offset = offset, .chunk = chunk, .generation = file->generation };
+        struct move *move = file_find_move_locked(file, piece->chunk);
         int slot;
 
-        if (block_end > (chunk + 1) * chunk_bytes)
-                block_end = (chunk + 1) * chunk_bytes;
-        piece.size = (size_t)((block_end < end ? block_end : end) - offset);
         if (move && index < move->block_count && move->blocks[index].loaded) {
-                piece.kind = move->blocks[index].hole ? PIECE_ZERO : PIECE_BLOCK;
-                piece.block = piece.kind == PIECE_BLOCK ? block_ref(move->blocks[index].block) : NULL;
-                piece.block_offset = (size_t)(in_chunk - index * BUFPOOL_BLOCK_BYTES);
-                *ret_piece = piece;
+                piece->kind = move->blocks[index].hole ? PIECE_ZERO : PIECE_BLOCK;
+                piece->block = piece->kind == PIECE_BLOCK ? block_ref(move->blocks[index].block) : NULL;
+                piece->block_offset = (size_t)(in_chunk - index * BUFPOOL_BLOCK_BYTES);
                 return true;
         }
-        slot = file_holder_locked(file, chunk, read->bad_slots);
+        slot = file_holder_locked(file, piece->chunk, read->bad_slots);
         if (slot < 0)
                 return false;
-        piece.kind = PIECE_TARGET;
-        piece.slot = (unsigned)slot;
-        piece.fd = file->parts[slot].fd;
-        *ret_piece = piece;
+        piece->kind = PIECE_TARGET;
+        piece->slot = (unsigned)slot;
+        piece->fd = file->parts[slot].fd;
         return true;
 }
 
@@ -160,16 +193,34 @@ static bool is_from(const struct move *move, uint64_t slots)
         return move->origin != MOVE_ORIGIN_SOURCE && (slots >> move->origin & 1);
 }
 
-/* Parks the request on the move of the chunk at `offset`, claiming one where there is none. */
-static enum resolved park_locked(struct file_read *read, uint64_t offset, struct move **ret_new_move, bool *ret_hurry,
+/* What a request has when it is parked it keeps, where the pool gives leave: the move that brought a block drops it when no target takes
+ * it, and a request for several blocks would hardly ever meet them all at once. One that must let go of blocks has gained nothing, and loses
+ * nothing but time: others, which may keep theirs, are answered meanwhile. */
+static void keep_or_forget_locked(struct file_read *read)
+{
+        unsigned found = 0;
+
+        for (unsigned i = 0; i < read->piece_count; i++)
+                found += read->pieces[i].kind == PIECE_BLOCK;
+        if (found > 0 && read->kept == 0 && bufpool_keep(files_context(read->file->files)->bufpool, read->piece_count - 1))
+                read->kept = read->piece_count - 1;
+        if (found > 0 && read->kept == 0)
+                forget_pieces(read, PIECE_BLOCK);
+        else
+                read->attempts++;
+}
+
+/* Parks the request on the move of a piece's chunk, claiming one where there is none. */
+static enum resolved park_locked(struct file_read *read, const struct piece *piece, struct move **ret_new_move, bool *ret_hurry,
                                  int *ret_error)
 {
         struct file *file = read->file;
         struct context *context = files_context(file->files);
-        uint64_t chunk = offset / context->chunk_bytes;
+        uint64_t chunk = piece->chunk;
         struct move *move = file_find_move_locked(file, chunk);
 
-        if (!S_ISREG(file->mode) || ++read->attempts > ATTEMPTS_MAX) {
+        keep_or_forget_locked(read);
+        if (!S_ISREG(file->mode) || read->attempts > ATTEMPTS_MAX) {
                 *ret_error = -EIO;
                 return RESOLVED_ENDED;
         }
@@ -188,7 +239,7 @@ static enum resolved park_locked(struct file_read *read, uint64_t offset, struct
                 move->demand = true; /* it must not wait for slow targets, nor for the limit, any more */
                 *ret_hurry = true;
         }
-        read->wait_block = (size_t)((offset - chunk * context->chunk_bytes) / BUFPOOL_BLOCK_BYTES);
+        read->wait_block = (size_t)((piece->offset - chunk * context->chunk_bytes) / BUFPOOL_BLOCK_BYTES);
         if (read->wait_block < move->block_count && move->blocks[read->wait_block].given_back)
                 read->wait_block = SIZE_MAX; /* for the end of the move: the next one shows it again */
         read->parked = move;
@@ -197,35 +248,44 @@ static enum resolved park_locked(struct file_read *read, uint64_t offset, struct
         return RESOLVED_PARKED;
 }
 
+/* Finds the pieces that the request has not got yet, and parks it on the first one that is nowhere. */
+static enum resolved find_locked(struct file_read *read, int error, struct move **ret_new_move, bool *ret_hurry, int *ret_error)
+{
+        if (read->finished) {
+                *ret_error = -EINTR; /* cancelled */
+                return RESOLVED_ENDED;
+        }
+        if (!read->cut || read->generation != read->file->generation) {
+                drop_pieces(read); /* of another content */
+                if (!cut_locked(read)) {
+                        *ret_error = -EIO;
+                        return RESOLVED_ENDED;
+                }
+        }
+        for (unsigned i = 0; i < read->piece_count; i++) {
+                struct piece *piece = &read->pieces[i];
+
+                if (piece->kind != PIECE_NOWHERE || find_piece_locked(read, piece))
+                        continue;
+                if (error == 0)
+                        return park_locked(read, piece, ret_new_move, ret_hurry, ret_error);
+                *ret_error = error;
+                return RESOLVED_ENDED;
+        }
+        return RESOLVED_READY;
+}
+
 static enum resolved resolve(struct file_read *read, int error, int *ret_error)
 {
         struct file *file = read->file;
         struct context *context = files_context(file->files);
         struct move *new_move = NULL;
         bool hurry = false;
-        enum resolved resolved = RESOLVED_READY;
-        uint64_t end, offset;
+        enum resolved resolved;
 
-        drop_pieces(read);
+        forget_pieces(read, PIECE_TARGET); /* its target may have failed */
         mutex_lock(&file->lock);
-        end = read->offset + read->size < file->size ? read->offset + read->size : file->size;
-        for (offset = read->offset; offset < end && resolved == RESOLVED_READY && !read->finished;) {
-                struct piece *piece = &read->pieces[read->piece_count];
-
-                if (read->piece_count < PIECES_MAX && find_piece_locked(read, offset, end, piece)) {
-                        offset += piece->size;
-                        read->piece_count++;
-                } else if (read->piece_count == PIECES_MAX || error < 0) {
-                        *ret_error = error < 0 ? error : -EIO;
-                        resolved = RESOLVED_ENDED;
-                } else {
-                        resolved = park_locked(read, offset, &new_move, &hurry, ret_error);
-                }
-        }
-        if (read->finished) {
-                resolved = RESOLVED_ENDED; /* cancelled */
-                *ret_error = -EINTR;
-        }
+        resolved = find_locked(read, error, &new_move, &hurry, ret_error);
         mutex_unlock(&file->lock);
         /* From here on a parked request may be gone on with by the mover, and end: it is not touched any more. */
         if (new_move)
@@ -274,6 +334,7 @@ struct read_job {
         _Atomic(struct file_read *) read; /* who takes it out goes on with it; NULL: nobody waits for the bytes any more */
         struct file *file;                /* with a reference */
         unsigned slot;
+        uint64_t generation;              /* of the pieces */
         uint64_t not_slots;               /* where the bytes are not to be had for this request: slot, and what failed before */
         unsigned piece_count;
         unsigned numbers[PIECES_MAX];     /* in the request */
@@ -285,7 +346,7 @@ static void report_failure(const struct read_job *job, const struct piece *piece
         if (error == -ENOMEM)
                 return;
         (void)target_report(files_context(job->file->files)->targets[job->slot], error, "read", NULL); /* both answers go elsewhere */
-        (void)marks_lacking(job->file, job->slot, piece->chunk, piece->generation); /* it is repaired; where even that cannot be recorded
+        (void)marks_lacking(job->file, job->slot, piece->chunk, job->generation); /* it is repaired; where even that cannot be recorded
                                                                                        the next reader meets the same error */
 }
 
@@ -327,8 +388,7 @@ static bool is_elsewhere(const struct read_job *job)
         if (file->has_source && context->source && !atomic_load(&context->source_absent))
                 return true;
         for (unsigned i = 0; i < job->piece_count; i++)
-                if (job->pieces[i].generation == file->generation &&
-                    file_holder_locked(file, job->pieces[i].chunk, job->not_slots) < 0)
+                if (job->generation == file->generation && file_holder_locked(file, job->pieces[i].chunk, job->not_slots) < 0)
                         return false;
         return true;
 }
@@ -380,6 +440,7 @@ static struct read_job *job_new(struct file_read *read, unsigned slot)
         job->base.overdue = is_overdue;
         job->file = file_ref(read->file);
         job->slot = slot;
+        job->generation = read->generation;
         job->not_slots = read->bad_slots | 1ull << slot;
         for (unsigned i = 0; i < read->piece_count; i++) {
                 struct piece *piece = &read->pieces[i];

@@ -2,7 +2,8 @@
  *
  * A request is cut into pieces, at most one for each block. A piece comes from a target that has the chunk, or from the memory of a move
  * that is bringing it. While a piece is nowhere, the request is parked on the move of that chunk (which is claimed and
- * submitted where there is none) and holds no memory; when the block is there it is resolved anew from the start. A target is read at
+ * submitted where there is none); when the block is there it goes on. Blocks of other pieces it keeps meanwhile, where the pool gives leave
+ * (bufpool_keep): no target may take them, and then they are gone with their moves. A target is read at
  * once where its page cache has the bytes (RWF_NOWAIT), else on the threads of its device. A target that fails is left out, its chunk is
  * marked lacking there, and the request goes elsewhere. So does one whose target does not answer for some seconds.
  */

@@ -112,6 +112,22 @@ static void background_gets_three_quarters_and_demand_the_rest(void **state)
         bufpool_unref(pool);
 }
 
+static void leave_to_keep_is_for_an_eighth(void **state)
+{
+        struct bufpool *pool = pool_of(35);
+
+        (void)state;
+        assert_false(bufpool_keep(pool, 5));
+        assert_true(bufpool_keep(pool, 3));
+        assert_false(bufpool_keep(pool, 2));
+        assert_true(bufpool_keep(pool, 1));
+        bufpool_keep_end(pool, 3);
+        assert_false(bufpool_keep(pool, UINT64_MAX));
+        assert_true(bufpool_keep(pool, 3));
+        bufpool_keep_end(pool, 4);
+        bufpool_unref(pool);
+}
+
 static void block_goes_back_with_its_last_reference(void **state)
 {
         struct bufpool *pool = pool_of(4);
@@ -350,6 +366,7 @@ int main(void)
             cmocka_unit_test(odd_block_size_is_rounded_up_and_absurd_one_refused),
             cmocka_unit_test(ceiling_holds_but_never_below_four_blocks),
             cmocka_unit_test(background_gets_three_quarters_and_demand_the_rest),
+            cmocka_unit_test(leave_to_keep_is_for_an_eighth),
             cmocka_unit_test(block_goes_back_with_its_last_reference),
             cmocka_unit_test(warmest_block_is_used_again_first_and_starts_empty),
             cmocka_unit_test(surplus_memory_goes_back_after_a_peak),

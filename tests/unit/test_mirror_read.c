@@ -286,6 +286,20 @@ static void test_a_read_is_answered_while_the_targets_are_gone(void **state)
         lab_wait_idle(lab);
 }
 
+static void test_a_read_across_many_blocks_reads_each_chunk_once_while_the_targets_are_gone(void **state)
+{
+        struct lab *lab = *state;
+        static uint8_t buffer[3 * MIB], expected[3 * MIB];
+
+        pattern_file(lab->source, "f", 5 * MIB, 3);
+        lab_start(lab);
+        lab_shell(lab, "rm -rf t1/.cvv t2/.cvv t3/.cvv");
+        pattern_fill(expected, MIB - 48, sizeof(expected), 3);
+        assert_int_equal(lab_read(lab, "f", MIB - 48, sizeof(buffer), buffer), sizeof(buffer));
+        assert_memory_equal(buffer, expected, sizeof(buffer));
+        assert_int_equal(lab_source_bytes(lab), 4 * MIB);
+}
+
 static void test_what_was_copied_stays_readable_without_the_source(void **state)
 {
         struct lab *lab = *state;
@@ -385,6 +399,7 @@ int main(void)
                 LAB_CASE(test_a_cancelled_read_is_answered_exactly_once),
                 LAB_CASE(test_a_read_is_answered_while_no_target_can_be_written),
                 LAB_CASE(test_a_read_is_answered_while_the_targets_are_gone),
+                LAB_CASE(test_a_read_across_many_blocks_reads_each_chunk_once_while_the_targets_are_gone),
                 LAB_CASE(test_what_was_copied_stays_readable_without_the_source),
                 LAB_CASE(test_a_finished_file_that_is_gone_from_one_target_is_read_elsewhere),
                 LAB_CASE(test_an_unreadable_source_gives_eio_and_the_rest_goes_on),
