@@ -133,8 +133,8 @@ struct mirror_entry {
         const char *reason;     /* one clause for what is not simply copied, or NULL */
         const struct digest_values *digests;
 };
-/* Calls `visit` for each file of the source (all but directories; each name of a hard link; what is excluded as one entry, whatever it
- * is), in the order of the bytes of the paths, until it returns false. The entry is valid during the call; no lock is held. Memory does
+/* Calls `visit` for each file of the source (all but directories; each name of a hard link; what is excluded, and a directory that cannot
+ * be read, as one entry), in the order of the bytes of the paths, until it returns false. The entry is valid during the call; no lock is held. Memory does
  * not depend on the number of files; each entry is as it is when it is visited. May take as long as reading all records. 0 or -errno. */
 int mirror_each_file(struct mirror *mirror, bool (*visit)(void *context, const struct mirror_entry *entry), void *context);
 /* The texts of `.cvv/errors`, `.cvv/skipped` and `.cvv/manifest`, spooled to an unlinked file; the caller closes the descriptor. */

@@ -44,6 +44,6 @@ enum file_state mirror_node_state(struct mirror *mirror, const struct node_recor
 typedef bool mirror_visit(void *context, const char *path, const struct name_record *name, const struct node_record *node);
 int mirror_walk(struct mirror *mirror, mirror_visit *visit, void *context);
 /* What there is to say of a file of this category: one clause, or NULL. Valid until the next call of strerror() in this thread. */
-const char *mirror_reason(enum category category, const struct node_record *node);
+const char *mirror_reason(enum category category, const struct name_record *name, const struct node_record *node);
 
 #endif

@@ -123,9 +123,9 @@ static bool error_lines(void *context, const char *path, const struct name_recor
         if (refusal)
                 (void)fprintf(list->spool, "%s: verified, but not in the manifest: %s\n", escaped, refusal); /* as above */
         each_slot(list, name->conflict & all, escaped, "a different file has this name", "it is kept, and this one is not copied there");
-        each_slot(list, node->failed & ~name->conflict & all, escaped, mirror_reason(CATEGORY_FAILED, node), again);
+        each_slot(list, node->failed & ~name->conflict & all, escaped, mirror_reason(CATEGORY_FAILED, name, node), again);
         if (category == CATEGORY_MISSING)
-                (void)fprintf(list->spool, "%s: source: %s; %s\n", escaped, mirror_reason(CATEGORY_MISSING, node), again); /* as above */
+                (void)fprintf(list->spool, "%s: source: %s; %s\n", escaped, mirror_reason(CATEGORY_MISSING, name, node), again); /* as above */
         return list->result == 0;
 }
 

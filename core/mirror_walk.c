@@ -185,8 +185,9 @@ static int show(struct walk *walk, const struct level *level, const struct name_
         struct node_record node;
         int result = set_path(walk, level, name, name_size);
 
-        if (result < 0 || !(record->flags & VIEW_NAME_SOURCE))
-                return result;
+        if (result < 0 || !(record->flags & VIEW_NAME_SOURCE) ||
+            ((record->flags & VIEW_NAME_VANISHED) && !view_name_is_counted(walk->mirror->view, record)))
+                return result; /* no file of the source, or not any more */
         result = view_node(walk->mirror->view, record->id, &node);
         if (result == 0)
                 walk->stopped = !walk->visit(walk->context, walk->path, record, &node);
@@ -241,7 +242,7 @@ int mirror_walk(struct mirror *mirror, mirror_visit *visit, void *context)
 
 /* --- files --- */
 
-const char *mirror_reason(enum category category, const struct node_record *node)
+const char *mirror_reason(enum category category, const struct name_record *name, const struct node_record *node)
 {
         switch (category) {
         case CATEGORY_SKIPPED:
@@ -251,7 +252,7 @@ const char *mirror_reason(enum category category, const struct node_record *node
         case CATEGORY_CONFLICT:
                 return "a target has a different file of this name";
         case CATEGORY_MISSING:
-                if (!(node->flags & VIEW_NODE_UNREADABLE))
+                if ((name->flags & VIEW_NAME_VANISHED) || !(node->flags & VIEW_NODE_UNREADABLE))
                         return "vanished from the source";
                 return node->last_error < 0 ? strerror(-node->last_error) : "the source does not give it";
         case CATEGORY_FAILED:
@@ -282,11 +283,12 @@ static bool visit_file(void *context, const char *path, const struct name_record
                 .category = category,
                 .verified = done && (node->verified & each->all) == each->all,
                 .verify_method = node->verify_method,
-                .reason = mirror_reason(category, node),
+                .reason = mirror_reason(category, name, node),
                 .digests = &node->digests,
         };
 
-        if (S_ISDIR(node->mode) && category != CATEGORY_EXCLUDED)
+        if (S_ISDIR(node->mode) && category != CATEGORY_EXCLUDED &&
+            !(category == CATEGORY_MISSING && (node->flags & VIEW_NODE_UNREADABLE)))
                 return true;
         return each->visit(each->context, &entry);
 }

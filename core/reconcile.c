@@ -16,7 +16,10 @@
 #include "core/metadata_rules.h"
 #include "core/touched.h"
 
-enum { FRESH_SLOTS = 65536 };
+enum {
+        FRESH_SLOTS = 65536,
+        NAMES_TRIED = 16, /* of a file of many, until one is met that did not vanish */
+};
 #define FRESH_NS 1000000000u
 
 /* When names were last looked at: a lossy table, so that its memory is bounded; a lost entry costs one look. */
@@ -128,6 +131,7 @@ static void begin_generation(struct node_record *node)
         }
         node->generation++;
         node->complete = node->verified = node->skipped = node->partial = node->failed = 0;
+        node->flags &= ~(uint32_t)VIEW_NODE_OF_CONTENT;
         node->has_hash = false;
         memset(&node->digests, 0, sizeof(node->digests));
 }
@@ -146,7 +150,8 @@ static bool change_source(void *context, struct node_record *node, struct name_r
         }
         if (!was_source) { /* targets alone had it until now: what they have is judged like any other existing file */
                 name->published = 0;
-                node->complete = node->skipped = 0;
+                node->complete = node->verified = node->skipped = 0;
+                node->flags &= ~(uint32_t)VIEW_NODE_OF_CONTENT;
                 node->source_limit = UINT64_MAX;
                 node->generation++;
                 change->content_changed = true; /* who has it open reads the source's from now on */
@@ -158,7 +163,7 @@ static bool change_source(void *context, struct node_record *node, struct name_r
         node->flags |= VIEW_NODE_SOURCE;
         node->flags &= ~(uint32_t)VIEW_NODE_MISSING;
         name->flags |= VIEW_NAME_SOURCE;
-        name->flags &= ~(uint32_t)VIEW_NAME_TARGET;
+        name->flags &= ~(uint32_t)(VIEW_NAME_TARGET | VIEW_NAME_VANISHED);
         name->flags = change->excluded ? name->flags | VIEW_NAME_EXCLUDED : name->flags & ~(uint32_t)VIEW_NAME_EXCLUDED;
         name->mode_type = node->mode & S_IFMT;
         return change->content_changed || !was_source || was_excluded != change->excluded || memcmp(&before, node, sizeof(before)) != 0;
@@ -254,37 +259,6 @@ static int take_source_name(struct reconcile *reconcile, uint64_t parent, const 
                 return -ENOENT;
         *ret_id = change.id;
         return 0;
-}
-
-static bool change_vanished(void *context, struct node_record *node, struct name_record *name)
-{
-        uint64_t all = *(const uint64_t *)context;
-
-        if (!(name->flags & VIEW_NAME_SOURCE) || (node->flags & VIEW_NODE_MISSING))
-                return false;
-        if ((node->complete & name->published & all) == all && all != 0)
-                return false; /* every target has it: it may go */
-        node->flags |= VIEW_NODE_MISSING;
-        return true;
-}
-
-/* A recorded name that the source has no more. Nothing of it copied and not yet counted in this mount: it is forgotten. */
-static int vanish_source_name(struct reconcile *reconcile, uint64_t parent, const char *name)
-{
-        struct context *context = reconcile->context;
-        struct name_record record;
-        struct node_record node;
-        int result = view_name(reconcile->view, parent, name, &record);
-
-        if (result < 0 || !(record.flags & VIEW_NAME_SOURCE))
-                return 0;
-        result = view_node(reconcile->view, record.id, &node);
-        if (result < 0)
-                return result;
-        if (record.published == 0 && node.partial == 0 && node.complete == 0 && node.epoch != context->epoch)
-                return view_remove(reconcile->view, parent, name);
-        (void)view_count(reconcile->view, parent, name); /* as above */
-        return view_update_name(reconcile->view, parent, name, change_vanished, &context->target_mask);
 }
 
 /* --- names that only targets have --- */
@@ -425,7 +399,7 @@ static int reconcile_name(struct reconcile *reconcile, uint64_t parent, const ch
                         return result;
                 if (source_is_gone(context))
                         return -EIO;
-                (void)vanish_source_name(reconcile, parent, name); /* best effort: the scan repeats it */
+                (void)view_vanish(reconcile->view, parent, name); /* best effort: the scan repeats it */
         }
         if (parent == VIEW_ROOT && strcmp(name, ".cvv") == 0)
                 return -ENOENT;
@@ -550,6 +524,7 @@ static void judge_batch(struct reconcile *reconcile, struct target *target, uint
 struct seen {
         uint64_t *hashes;
         size_t count, capacity;
+        int error; /* of a name that is listed and cannot be looked at; 0: none */
 };
 
 static int seen_add(struct seen *seen, const char *name)
@@ -588,6 +563,8 @@ static int take_batch(struct reconcile *reconcile, uint64_t directory, const str
 
                 if (result < 0)
                         return result;
+                if (entry->error != 0 && entry->error != -ENOENT)
+                        seen->error = entry->error;
                 if (entry->error != 0)
                         continue; /* it vanished in between, or cannot be looked at: the records stand */
                 result = take_source_name(reconcile, directory, entry->name, &entry->stat, &id);
@@ -734,13 +711,28 @@ static void vanish_unseen(struct reconcile *reconcile, uint64_t directory, struc
                         uint64_t id;
 
                         if (flag == VIEW_NAME_SOURCE)
-                                (void)vanish_source_name(reconcile, directory, walk.names[i]); /* the next scan repeats it */
+                                (void)view_vanish(reconcile->view, directory, walk.names[i]); /* the next scan repeats it */
                         else /* looks again: it may have come meanwhile */
                                 (void)reconcile_name(reconcile, directory, walk.names[i], &id);
                         (void)snprintf(last, sizeof(last), "%s", walk.names[i]); /* fits */
                         free(walk.names[i]);
                 }
         } while (walk.count == LISTING_BATCH);
+}
+
+/* A directory of which the source does not show everything stands in the totals as missing, for all that nobody knows of. */
+static bool change_shown(void *context, struct node_record *node)
+{
+        int error = *(const int *)context;
+
+        if (error == 0 ? !(node->flags & VIEW_NODE_UNREADABLE) : (node->flags & VIEW_NODE_UNREADABLE) && node->last_error == error)
+                return false;
+        readable_again(node);
+        if (error != 0) {
+                node->flags |= VIEW_NODE_UNREADABLE;
+                node->last_error = error;
+        }
+        return true;
 }
 
 static bool change_loaded(void *context, struct node_record *node)
@@ -771,10 +763,13 @@ int reconcile_directory(struct reconcile *reconcile, uint64_t directory)
                 if (source_is_gone(context))
                         return -EIO;
                 result = load_from_source(reconcile, directory, path, &seen);
-                if (result < 0 && result != -ENOENT && result != -ENOTDIR)
-                        return result;
                 if (result < 0 && source_is_gone(context))
                         return -EIO;
+                if (result < 0 && result != -ENOENT && result != -ENOTDIR) {
+                        (void)view_update(reconcile->view, directory, change_shown, &result); /* as below */
+                        return result;
+                }
+                (void)view_update(reconcile->view, directory, change_shown, &seen.error); /* a damaged record is met again */
                 from_source = true;
         }
         for (CONTEXT_EACH_TARGET(context, context->target_mask, target))
@@ -887,16 +882,15 @@ int reconcile_load(struct reconcile *reconcile, uint64_t directory)
 int reconcile_refresh(struct reconcile *reconcile, uint64_t id, struct node_record *ret_node)
 {
         char name[VIEW_NAME_MAX + 1];
-        uint64_t found;
+        uint64_t parent, found;
         int result = view_node(reconcile->view, id, ret_node);
 
         if (result < 0 || id == VIEW_ROOT)
                 return result;
-        memcpy(name, ret_node->name, ret_node->name_size);
-        name[ret_node->name_size] = '\0';
-        if (is_fresh(reconcile, fresh_key(ret_node->parent, name)))
+        (void)view_live_name(reconcile->view, id, ret_node, &parent, name); /* all vanished: the first one is asked for again */
+        if (is_fresh(reconcile, fresh_key(parent, name)))
                 return 0;
-        result = reconcile_lookup(reconcile, ret_node->parent, name, &found);
+        result = reconcile_lookup(reconcile, parent, name, &found);
         if (result == -ENOENT)
                 return -ESTALE;
         return view_node(reconcile->view, id, ret_node);
@@ -904,16 +898,23 @@ int reconcile_refresh(struct reconcile *reconcile, uint64_t id, struct node_reco
 
 int reconcile_renew(struct reconcile *reconcile, uint64_t id)
 {
-        char name[VIEW_NAME_MAX + 1];
+        char name[VIEW_NAME_MAX + 1], tried[VIEW_NAME_MAX + 1];
+        uint64_t parent, parent_tried, found;
         struct node_record node;
-        uint64_t found;
         int result = view_node(reconcile->view, id, &node);
 
         if (result < 0 || id == VIEW_ROOT)
                 return result;
-        memcpy(name, node.name, node.name_size);
-        name[node.name_size] = '\0';
-        return call(reconcile, node.parent, name, &found);
+        (void)view_live_name(reconcile->view, id, &node, &parent, name); /* all vanished: the first one is asked for again */
+        for (unsigned tries = 0; tries < NAMES_TRIED; tries++) {
+                parent_tried = parent;
+                memcpy(tried, name, sizeof(tried));
+                result = call(reconcile, parent, name, &found);
+                if (view_live_name(reconcile->view, id, &node, &parent, name) < 0 ||
+                    (parent == parent_tried && strcmp(name, tried) == 0))
+                        break; /* else that one vanished, and another stands in for it */
+        }
+        return result;
 }
 
 static bool change_distrusted(void *context, struct node_record *node)

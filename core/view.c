@@ -11,7 +11,8 @@
 
 enum {
         NAME_CATEGORY_SHIFT = 4,
-        NAME_CATEGORY_MASK = 0xf << NAME_CATEGORY_SHIFT,
+        NAME_CATEGORY_MASK = 0x7 << NAME_CATEGORY_SHIFT, /* then VIEW_NAME_VANISHED */
+        NAME_FLAGS_MASK = ((1 << NAME_CATEGORY_SHIFT) - 1) | VIEW_NAME_VANISHED,
         NAME_EPOCH_SHIFT = 8,
         ID_RESERVE = 4096,  /* ids are reserved in the state in portions, so that not each new one is a record */
 };
@@ -280,6 +281,8 @@ enum category view_classify(uint64_t target_mask, const struct node_record *node
 
         if (name->flags & VIEW_NAME_EXCLUDED)
                 return CATEGORY_EXCLUDED;
+        if ((name->flags & VIEW_NAME_VANISHED) || (S_ISDIR(node->mode) && (node->flags & VIEW_NODE_UNREADABLE)))
+                return CATEGORY_MISSING; /* whatever the targets have: the source is not what it was */
         if (name->conflict & target_mask)
                 return CATEGORY_CONFLICT;
         if (done == target_mask && target_mask != 0)
@@ -299,9 +302,27 @@ static bool name_is_counted(const struct view *view, const struct name_record *n
         return name->flags >> NAME_EPOCH_SHIFT == epoch_bits(view);
 }
 
+bool view_name_is_counted(const struct view *view, const struct name_record *name)
+{
+        return name_is_counted(view, name);
+}
+
+/* Whether a name is among the files of the totals. */
+static bool counts_as_file(const struct node_record *node, enum category category)
+{
+        return !S_ISDIR(node->mode) || category == CATEGORY_EXCLUDED ||
+               (category == CATEGORY_MISSING && (node->flags & VIEW_NODE_UNREADABLE));
+}
+
 static bool is_primary(const struct node_record *node, uint64_t parent, const char *name)
 {
         return node->parent == parent && strlen(name) == node->name_size && memcmp(node->name, name, node->name_size) == 0;
+}
+
+/* The bytes that a name has in the totals. */
+static int64_t name_bytes(const struct node_record *node, uint64_t parent, const char *name)
+{
+        return S_ISREG(node->mode) && is_primary(node, parent, name) ? (int64_t)node->size : 0;
 }
 
 static void count_directory(struct view *view, bool owed_before, bool owed_now)
@@ -312,6 +333,23 @@ static void count_directory(struct view *view, bool owed_before, bool owed_now)
                 atomic_fetch_sub(&view->directories_owed, 1);
 }
 
+/* On all targets, and there under this name. */
+static bool is_verified(const struct view *view, const struct node_record *node, enum category category)
+{
+        uint64_t mask = view->context->target_mask;
+
+        return (category == CATEGORY_COPIED || category == CATEGORY_SKIPPED) && (node->verified & mask) == mask;
+}
+
+static void count_verified(struct view *view, bool before, int64_t bytes_before, bool now, int64_t bytes_now)
+{
+        int64_t files = (int64_t)now - (int64_t)before;
+        int64_t bytes = (now ? bytes_now : 0) - (before ? bytes_before : 0);
+
+        if (files != 0 || bytes != 0)
+                progress_verified_add(&view->context->progress, files, bytes);
+}
+
 /* Brings the share of one name in the totals from (`old_node`, its counted category) to (`node`, what the records give). */
 static void account_name(struct view *view, const struct node_record *old_node, const struct node_record *node,
                          uint64_t parent, const char *name, struct name_record *record)
@@ -319,22 +357,24 @@ static void account_name(struct view *view, const struct node_record *old_node, 
         bool was_counted = name_is_counted(view, record);
         enum category from = view_name_category(record);
         enum category to = view_classify(view->context->target_mask, node, record);
-        bool primary = is_primary(node, parent, name);
         /* Whether it was, and is, among the files of the totals: the source may change a name's type. */
-        bool was_file = was_counted && (!S_ISDIR(old_node->mode) || from == CATEGORY_EXCLUDED);
-        bool is_file = !S_ISDIR(node->mode) || to == CATEGORY_EXCLUDED;
-        int64_t old_bytes = was_file && primary && S_ISREG(old_node->mode) ? (int64_t)old_node->size : 0;
-        int64_t bytes = primary && S_ISREG(node->mode) ? (int64_t)node->size : 0;
+        bool was_file = was_counted && counts_as_file(old_node, from);
+        bool is_file = counts_as_file(node, to);
+        int64_t old_bytes = was_file ? name_bytes(old_node, parent, name) : 0;
+        int64_t bytes = name_bytes(node, parent, name);
 
         if (!(record->flags & VIEW_NAME_SOURCE))
                 return;
-        record->flags &= (1u << NAME_CATEGORY_SHIFT) - 1;
+        record->flags &= NAME_FLAGS_MASK;
         record->flags |= epoch_bits(view) << NAME_EPOCH_SHIFT | (uint32_t)to << NAME_CATEGORY_SHIFT;
         count_directory(view, was_counted && !was_file && from == CATEGORY_PENDING, !is_file && to == CATEGORY_PENDING);
         if (was_file && !is_file)
                 progress_add(&view->context->progress, from, -1, -old_bytes);
         if (!was_file && is_file)
                 progress_add(&view->context->progress, to, 1, bytes);
+        if (was_file || is_file)
+                count_verified(view, was_file && is_verified(view, old_node, from), old_bytes,
+                               is_file && is_verified(view, node, to), bytes);
         if (!was_file || !is_file)
                 return;
         if (from != to)
@@ -390,13 +430,18 @@ uint64_t view_slot_bytes(struct view *view, uint64_t id, const struct node_recor
 }
 
 struct share {
-        uint64_t present, owed, queued;
+        uint64_t present, verified, owed, queued;
 };
 
 /* What lacks of the node is owed to the slot: it is there to be had, and can be there. */
 static bool is_owed(const struct node_record *node, unsigned slot)
 {
         return !((node->conflict | node->failed) >> slot & 1) && !(node->flags & VIEW_NODE_UNAVAILABLE);
+}
+
+static int64_t verified_bytes(const struct node_record *node, unsigned slot)
+{
+        return S_ISREG(node->mode) && (node->complete & node->verified) >> slot & 1 ? (int64_t)node->size : 0;
 }
 
 /* What a node contributes to the figures of one slot. */
@@ -407,6 +452,7 @@ static struct share node_share(struct view *view, uint64_t id, const struct node
         if (!S_ISREG(node->mode) || !(node->flags & VIEW_NODE_SOURCE))
                 return share;
         share.present = view_slot_bytes(view, id, node, slot);
+        share.verified = (uint64_t)verified_bytes(node, slot);
         if (is_owed(node, slot))
                 share.owed = node->size - share.present;
         if (node->flags & VIEW_NODE_QUEUED)
@@ -416,17 +462,27 @@ static struct share node_share(struct view *view, uint64_t id, const struct node
 
 static bool share_can_differ(const struct node_record *a, const struct node_record *b)
 {
-        return a->size != b->size || a->complete != b->complete || a->partial != b->partial || a->conflict != b->conflict ||
+        return a->size != b->size || a->complete != b->complete || a->verified != b->verified || a->partial != b->partial || a->conflict != b->conflict ||
                a->failed != b->failed || a->generation != b->generation || a->flags != b->flags || a->mode != b->mode;
 }
 
-static void account_node(struct view *view, uint64_t id, const struct node_record *old_node, struct node_record *node)
+/* Bytes that stand in the totals of a slot as verified, and not in its record. */
+struct counted {
+        unsigned slot;
+        uint64_t verified;
+};
+
+static void account_node(struct view *view, uint64_t id, const struct node_record *old_node, struct node_record *node,
+                         const struct counted *counted)
 {
         struct progress *progress = &view->context->progress;
         bool was_counted = old_node && old_node->epoch == view->context->epoch;
 
-        if (node->epoch != view->context->epoch || (was_counted && !share_can_differ(old_node, node)))
+        if (node->epoch != view->context->epoch || (was_counted && !counted && !share_can_differ(old_node, node))) {
+                if (counted)
+                        progress_target_add(progress, counted->slot, 0, -(int64_t)counted->verified, 0);
                 return;
+        }
         for (unsigned slot = 0; slot < TARGET_SLOTS; slot++) {
                 struct share before = { 0 }, after;
 
@@ -434,15 +490,24 @@ static void account_node(struct view *view, uint64_t id, const struct node_recor
                         continue;
                 if (was_counted)
                         before = node_share(view, id, old_node, slot);
+                if (counted && counted->slot == slot)
+                        before.verified += counted->verified;
                 after = node_share(view, id, node, slot);
-                progress_target_add(progress, slot, (int64_t)(after.present - before.present), 0,
-                                    (int64_t)(after.owed - before.owed));
+                progress_target_add(progress, slot, (int64_t)(after.present - before.present),
+                                    (int64_t)(after.verified - before.verified), (int64_t)(after.owed - before.owed));
                 if (after.queued != before.queued)
                         progress_queued_add(progress, slot, (int64_t)(after.queued - before.queued));
         }
 }
 
 /* --- changes --- */
+
+/* Whether any of the node's names may have another place in the totals: a node may have very many. */
+static bool categories_can_differ(const struct node_record *a, const struct node_record *b)
+{
+        return a->complete != b->complete || a->verified != b->verified || a->skipped != b->skipped || a->failed != b->failed ||
+               ((a->flags ^ b->flags) & VIEW_NODE_UNAVAILABLE) || a->mode != b->mode || a->size != b->size;
+}
 
 struct reclassify {
         struct view *view;
@@ -467,23 +532,24 @@ static int reclassify_name(void *context, uint64_t parent, const char *name)
 }
 
 static int write_node_locked(struct view *view, struct statedb_batch *batch, uint64_t id, const struct node_record *old_node,
-                             struct node_record *node, uint64_t skip_parent, const char *skip_name)
+                             struct node_record *node, uint64_t skip_parent, const char *skip_name,
+                             const struct counted *counted)
 {
         struct reclassify reclassify = { .view = view, .batch = batch, .old_node = old_node, .node = node,
                                          .skip_parent = skip_parent, .skip_name = skip_name };
         int result = put_node(batch, id, node);
 
-        if (result == 0 && id != VIEW_ROOT)
+        if (result == 0 && id != VIEW_ROOT && categories_can_differ(old_node, node))
                 result = view_each_name(view, id, node, reclassify_name, &reclassify);
         if (result == 0) {
-                account_node(view, id, old_node, node);
+                account_node(view, id, old_node, node, counted);
                 result = apply(view, batch);
         }
         return result;
 }
 
-int view_update(struct view *view, uint64_t id, bool (*change)(void *change_context, struct node_record *node),
-                void *change_context)
+static int update(struct view *view, uint64_t id, bool (*change)(void *change_context, struct node_record *node),
+                  void *change_context, const struct counted *counted)
 {
         cleanup(statedb_batch_deinit) struct statedb_batch batch;
         struct node_record old_node, node;
@@ -492,12 +558,26 @@ int view_update(struct view *view, uint64_t id, bool (*change)(void *change_cont
         statedb_batch_init(&batch);
         MUTEX_SCOPE(&view->lock);
         result = get_node(view, id, &node);
-        if (result < 0)
-                return result;
-        old_node = node;
-        if (!change(change_context, &node))
-                return 0;
-        return write_node_locked(view, &batch, id, &old_node, &node, 0, NULL);
+        if (result == 0) {
+                old_node = node;
+                if (change(change_context, &node))
+                        return write_node_locked(view, &batch, id, &old_node, &node, 0, NULL, counted);
+        }
+        if (counted)
+                progress_target_add(&view->context->progress, counted->slot, 0, -(int64_t)counted->verified, 0);
+        return result;
+}
+
+int view_update(struct view *view, uint64_t id, bool (*change)(void *change_context, struct node_record *node),
+                void *change_context)
+{
+        return update(view, id, change, change_context, NULL);
+}
+
+int view_update_verified(struct view *view, uint64_t id, bool (*change)(void *change_context, struct node_record *node),
+                         void *change_context, unsigned slot, uint64_t counted)
+{
+        return update(view, id, change, change_context, &(struct counted){ .slot = slot, .verified = counted });
 }
 
 int view_update_name(struct view *view, uint64_t parent, const char *name,
@@ -524,7 +604,7 @@ int view_update_name(struct view *view, uint64_t parent, const char *name,
         result = put_name(&batch, parent, name, &record);
         if (result < 0)
                 return result;
-        return write_node_locked(view, &batch, record.id, &old_node, &node, parent, name);
+        return write_node_locked(view, &batch, record.id, &old_node, &node, parent, name, NULL);
 }
 
 int view_count(struct view *view, uint64_t parent, const char *name)
@@ -549,7 +629,7 @@ int view_count(struct view *view, uint64_t parent, const char *name)
         account_name(view, &old_node, &node, parent, name, &record);
         if (!excluded) { /* an excluded name owes nobody anything; another name of the node may */
                 node.epoch = view->context->epoch;
-                account_node(view, record.id, &old_node, &node);
+                account_node(view, record.id, &old_node, &node, NULL);
         }
         result = put_name(&batch, parent, name, &record);
         if (result == 0)
@@ -603,14 +683,28 @@ static bool first_link_entry(void *context, const struct statedb_view *entry)
         return false;
 }
 
+/* The first name of the node is another one now. */
+static int account_promoted(struct view *view, struct statedb_batch *batch, const struct node_record *old_node,
+                            const struct node_record *node, const struct first_link *first)
+{
+        struct name_record record;
+
+        if (get_name(view, first->parent, first->name, &record) < 0 || !name_is_counted(view, &record))
+                return 0;
+        account_name(view, old_node, node, first->parent, first->name, &record);
+        return put_name(batch, first->parent, first->name, &record);
+}
+
 /* Takes the name out of its node: another name becomes the first one, or the node goes with its last. */
 static int unlink_locked(struct view *view, struct statedb_batch *batch, uint64_t id, struct node_record *node,
                          uint64_t parent, const char *name)
 {
         struct record_key prefix = record_prefix_id(TABLE_LINK, id);
         struct record_key key = record_key_link(id, parent, name, strlen(name));
+        struct node_record old_node = *node;
         struct first_link first = { 0 };
         int64_t scanned = 0;
+        int result;
 
         if (!is_primary(node, parent, name))
                 return statedb_batch_delete(batch, key.bytes, key.size);
@@ -625,15 +719,45 @@ static int unlink_locked(struct view *view, struct statedb_batch *batch, uint64_
         node->parent = first.parent;
         node->name_size = (uint16_t)strlen(first.name);
         memcpy(node->name, first.name, node->name_size + 1u);
+        result = account_promoted(view, batch, &old_node, node, &first);
+        if (result < 0)
+                return result;
         key = record_key_link(id, first.parent, first.name, node->name_size);
         (void)statedb_batch_delete(batch, key.bytes, key.size); /* the batch keeps its first error */
         return put_node(batch, id, node);
 }
 
+/* Takes the share of a name out of the totals. */
+static void uncount_name(struct view *view, const struct node_record *node, uint64_t parent, const char *name,
+                         const struct name_record *record)
+{
+        enum category from = view_name_category(record);
+        int64_t bytes = name_bytes(node, parent, name);
+
+        if (!name_is_counted(view, record) || !(record->flags & VIEW_NAME_SOURCE))
+                return;
+        count_directory(view, !counts_as_file(node, from) && from == CATEGORY_PENDING, false);
+        if (!counts_as_file(node, from))
+                return;
+        progress_add(&view->context->progress, from, -1, -bytes);
+        count_verified(view, is_verified(view, node, from), bytes, false, 0);
+}
+
+static int forget_name_locked(struct view *view, struct statedb_batch *batch, uint64_t parent, const char *name,
+                              const struct name_record *record, struct node_record *node)
+{
+        struct record_key key = record_key_name(parent, name, strlen(name));
+        int result = statedb_batch_delete(batch, key.bytes, key.size);
+
+        uncount_name(view, node, parent, name, record);
+        if (result == 0)
+                result = unlink_locked(view, batch, record->id, node, parent, name);
+        return result < 0 ? result : apply(view, batch);
+}
+
 int view_remove(struct view *view, uint64_t parent, const char *name)
 {
         cleanup(statedb_batch_deinit) struct statedb_batch batch;
-        struct record_key key = record_key_name(parent, name, strlen(name));
         struct name_record record;
         struct node_record node;
         int result;
@@ -647,10 +771,122 @@ int view_remove(struct view *view, uint64_t parent, const char *name)
                 return result;
         if (name_is_counted(view, &record) && (record.flags & VIEW_NAME_SOURCE))
                 return 0; /* it stands in the totals of this mount */
-        result = statedb_batch_delete(&batch, key.bytes, key.size);
+        return forget_name_locked(view, &batch, parent, name, &record, &node);
+}
+
+/* --- names that the source has no more --- */
+
+/* Whether the source has the node under that name, as far as is recorded, and the view too. */
+static bool is_live(struct view *view, uint64_t parent, const char *name)
+{
+        struct name_record record;
+
+        return get_name(view, parent, name, &record) == 0 && (record.flags & VIEW_NAME_SOURCE) &&
+               !(record.flags & (VIEW_NAME_VANISHED | VIEW_NAME_EXCLUDED | VIEW_NAME_WHITEOUT));
+}
+
+struct live_walk {
+        struct view *view;
+        uint64_t skip_parent; /* this name is not asked for */
+        const char *skip_name;
+        uint64_t parent;
+        char *name;
+        bool found;
+};
+
+static bool live_link(void *context, const struct statedb_view *entry)
+{
+        struct live_walk *walk = context;
+        struct record_key_parts parts;
+        char name[VIEW_NAME_MAX + 1];
+
+        if (record_key_parse(entry->key, entry->key_size, &parts) < 0 || parts.name_size > VIEW_NAME_MAX)
+                return true;
+        memcpy(name, parts.name, parts.name_size);
+        name[parts.name_size] = '\0';
+        if (parts.parent == walk->skip_parent && strcmp(name, walk->skip_name) == 0)
+                return true;
+        walk->found = is_live(walk->view, parts.parent, name);
+        if (walk->found) {
+                walk->parent = parts.parent;
+                memcpy(walk->name, name, parts.name_size + 1);
+        }
+        return !walk->found;
+}
+
+/* Another live name than that one: the first one of the node, else the next of its links behind that one, and round. So each of many names
+ * that vanish in order finds the next at once. */
+static int find_other_live(struct view *view, uint64_t id, const struct node_record *node, struct live_walk *walk)
+{
+        struct record_key prefix = record_prefix_id(TABLE_LINK, id);
+        struct record_key from = record_key_link(id, walk->skip_parent, walk->skip_name, strlen(walk->skip_name));
+        struct statedb *db = view->context->db;
+        int64_t scanned = 0;
+
+        primary_name(node, walk->name);
+        walk->parent = node->parent;
+        walk->found = !is_primary(node, walk->skip_parent, walk->skip_name) && is_live(view, node->parent, walk->name);
+        if (!walk->found && (node->flags & VIEW_NODE_LINKS))
+                scanned = statedb_scan(db, from.bytes, from.size, prefix.bytes, prefix.size, UINT64_MAX, live_link, walk);
+        if (scanned >= 0 && !walk->found && (node->flags & VIEW_NODE_LINKS))
+                scanned = statedb_scan(db, NULL, 0, prefix.bytes, prefix.size, UINT64_MAX, live_link, walk);
+        return scanned < 0 ? (int)scanned : 0;
+}
+
+int view_live_name(struct view *view, uint64_t id, const struct node_record *node, uint64_t *ret_parent, char *ret_name)
+{
+        char first[VIEW_NAME_MAX + 1];
+        struct live_walk walk = { .view = view, .skip_parent = node->parent, .skip_name = first, .name = ret_name };
+        int result = 0;
+
+        primary_name(node, first);
+        if ((node->flags & VIEW_NODE_LINKS) && !is_live(view, node->parent, first))
+                result = find_other_live(view, id, node, &walk);
+        if (result < 0)
+                return result;
+        *ret_parent = walk.found ? walk.parent : node->parent;
+        if (!walk.found)
+                memcpy(ret_name, first, sizeof(first));
+        return walk.found || is_live(view, node->parent, first) ? 0 : -ENOENT;
+}
+
+int view_vanish(struct view *view, uint64_t parent, const char *name)
+{
+        uint64_t all = view->context->target_mask;
+        char other[VIEW_NAME_MAX + 1];
+        struct live_walk walk = { .view = view, .skip_parent = parent, .skip_name = name, .name = other };
+        cleanup(statedb_batch_deinit) struct statedb_batch batch;
+        struct node_record old_node, node;
+        struct name_record record;
+        bool counted, done;
+        int result;
+
+        statedb_batch_init(&batch);
+        MUTEX_SCOPE(&view->lock);
+        result = get_name(view, parent, name, &record);
         if (result == 0)
-                result = unlink_locked(view, &batch, record.id, &node, parent, name);
-        return result < 0 ? result : apply(view, &batch);
+                result = get_node(view, record.id, &node);
+        if (result < 0 || !(record.flags & VIEW_NAME_SOURCE) || (record.flags & VIEW_NAME_WHITEOUT))
+                return result;
+        result = find_other_live(view, record.id, &node, &walk);
+        if (result < 0)
+                return result;
+        counted = name_is_counted(view, &record);
+        done = all != 0 && (node.complete & record.published & all) == all;
+        if ((record.flags & VIEW_NAME_EXCLUDED) ||
+            (!counted && record.published == 0 && (walk.found || (node.complete | node.partial) == 0)))
+                return forget_name_locked(view, &batch, parent, name, &record, &node);
+        if ((record.flags & VIEW_NAME_VANISHED) && (counted || done) && !(node.flags & VIEW_NODE_MISSING) == walk.found)
+                return 0; /* known */
+        old_node = node;
+        record.flags |= VIEW_NAME_VANISHED;
+        node.flags = walk.found ? node.flags & ~(uint32_t)VIEW_NODE_MISSING : node.flags | VIEW_NODE_MISSING;
+        if (counted || !done) {
+                account_name(view, &old_node, &node, parent, name, &record);
+                node.epoch = view->context->epoch;
+        }
+        result = put_name(&batch, parent, name, &record);
+        return result < 0 ? result : write_node_locked(view, &batch, record.id, &old_node, &node, parent, name, NULL);
 }
 
 int view_apply_marks(struct view *view, uint64_t id, unsigned slot, view_fill_marks *fill, void *fill_context)
@@ -658,25 +894,28 @@ int view_apply_marks(struct view *view, uint64_t id, unsigned slot, view_fill_ma
         struct progress *progress = &view->context->progress;
         cleanup(statedb_batch_deinit) struct statedb_batch batch;
         struct node_record node;
-        int64_t present_delta = 0;
+        int64_t present_delta = 0, verified_delta = 0;
         bool changed = false, owed;
         int result;
 
         statedb_batch_init(&batch);
         MUTEX_SCOPE(&view->lock);
         result = get_node(view, id, &node);
-        if (result == 0)
+        if (result == 0) {
+                verified_delta = -verified_bytes(&node, slot);
                 result = fill(fill_context, &node, &changed, &batch, &present_delta);
+        }
         if (result != 0)
                 return result;
         if (changed)
                 result = put_node(&batch, id, &node);
         if (result == 0)
                 result = apply(view, &batch);
-        if (result < 0 || present_delta == 0 || node.epoch != view->context->epoch)
+        verified_delta += verified_bytes(&node, slot);
+        if (result < 0 || (present_delta == 0 && verified_delta == 0) || node.epoch != view->context->epoch)
                 return result;
         owed = is_owed(&node, slot);
-        progress_target_add(progress, slot, present_delta, 0, owed ? -present_delta : 0);
+        progress_target_add(progress, slot, present_delta, verified_delta, owed ? -present_delta : 0);
         if (owed && (node.flags & VIEW_NODE_QUEUED))
                 progress_queued_add(progress, slot, -present_delta);
         return 0;

@@ -13,10 +13,13 @@
  *   node.partial      the target has a partial file of this generation
  *   node.conflict     something else has the name there
  *   node.failed       this one cannot be brought there (the name is illegal there, the file too large, …)
+ *   node.verified     what the target has of this generation was read back and compared, see verify.h
  * So a name is finished on a target where complete & published.
  *
- * Each name that the source has is in one category of progress.h; bytes count with a node's first name. Directories are counted
- * apart, by view_directories_owed(). A name is counted when it is first seen in a mount (its record carries the mount's epoch).
+ * Each name that the source has, or had when this mount saw it first, is in one category of progress.h; bytes count with a node's first
+ * name. Directories are counted apart, by view_directories_owed(), but for those that stand for all below them: excluded and unreadable ones.
+ * A name is counted when it is first seen in a mount (its record carries the mount's epoch). One that vanished before, and that all targets
+ * have, is no file of the source any more: it is shown, and not counted.
  *
  * Thread safe. One mutex makes each read-modify-write of a record and its share of the totals one step; it is held for operations in
  * memory only.
@@ -39,13 +42,17 @@ enum {
 /* flags of a node */
 enum {
         VIEW_NODE_SOURCE = 1 << 0,   /* the source has it */
-        VIEW_NODE_MISSING = 1 << 1,  /* the source had it: vanished */
+        VIEW_NODE_MISSING = 1 << 1,  /* the source had it: all of its names vanished */
         VIEW_NODE_QUEUED = 1 << 2,   /* it will be brought unasked */
         VIEW_NODE_LINKS = 1 << 3,    /* it has further names (link records) */
         VIEW_NODE_LOADED = 1 << 4,   /* a directory: every name of it is recorded */
         VIEW_NODE_DRIFTED = 1 << 5,  /* the source file changed while it was copied; said once */
         VIEW_NODE_UNREADABLE = 1 << 6, /* the source shows it and does not give its bytes; until `retry`, new content or the next mount */
         VIEW_NODE_UNAVAILABLE = VIEW_NODE_MISSING | VIEW_NODE_UNREADABLE,
+        VIEW_NODE_HASHED = 1 << 7,   /* the hashes of all of its chunks are recorded */
+        VIEW_NODE_REREAD = 1 << 8,   /* the source was read a second time, and gave the same bytes */
+        VIEW_NODE_VERIFY = 1 << 9,   /* its copies are to be read back, whatever the mode */
+        VIEW_NODE_OF_CONTENT = VIEW_NODE_HASHED | VIEW_NODE_REREAD | VIEW_NODE_VERIFY, /* they go with the version */
 };
 
 /* flags of a name; above them a category and the epoch in which it was counted */
@@ -54,6 +61,7 @@ enum {
         VIEW_NAME_TARGET = 1 << 1,   /* only targets have it */
         VIEW_NAME_EXCLUDED = 1 << 2, /* not in the view */
         VIEW_NAME_WHITEOUT = 1 << 3, /* deleted through the mount */
+        VIEW_NAME_VANISHED = 1 << 7, /* the source had it; behind the bits of the category */
 };
 
 /* The meta record of the state (struct meta_record), written by setup.c. */
@@ -77,6 +85,7 @@ int view_name(struct view *view, uint64_t parent, const char *name, struct name_
 /* The name record of a node's first name. */
 int view_primary_name(struct view *view, const struct node_record *node, struct name_record *ret_name);
 /* Paths relative to the root, "" for the root itself; the caller frees them. -ELOOP: the records form a circle (damage). */
+/* As the first name says; in the source, where that vanished from it, as another one says. */
 int view_path(struct view *view, uint64_t id, char **ret_path);
 int view_source_path(struct view *view, uint64_t id, char **ret_path);
 int view_join_path(struct view *view, uint64_t parent, const char *name, char **ret_path);
@@ -86,8 +95,13 @@ void view_stat(const struct context *context, uint64_t id, const struct node_rec
 /* Calls `visit` for each name of a node: the first one, then its links. A visit must not call view functions that write. */
 int view_each_name(struct view *view, uint64_t id, const struct node_record *node,
                    int (*visit)(void *context, uint64_t parent, const char *name), void *visit_context);
+/* A name under which the source has the node: the first one, or, where that vanished, another. `ret_name` has room for VIEW_NAME_MAX + 1
+ * bytes. -ENOENT: all of them vanished; then it is the first one all the same. */
+int view_live_name(struct view *view, uint64_t id, const struct node_record *node, uint64_t *ret_parent, char *ret_name);
 /* The category of a name as it is counted. */
 enum category view_name_category(const struct name_record *name);
+/* Whether it stands in the totals of this mount. */
+bool view_name_is_counted(const struct view *view, const struct name_record *name);
 /* Pure: the category that the records give. */
 enum category view_classify(uint64_t target_mask, const struct node_record *node, const struct name_record *name);
 /* Directories that some target still lacks. */
@@ -97,6 +111,10 @@ uint64_t view_directories_owed(struct view *view);
 uint64_t view_new_id(struct view *view);
 /* Changes a node's record: `change` edits it and says whether it did; totals follow. -ENOENT: no such node. */
 int view_update(struct view *view, uint64_t id, bool (*change)(void *change_context, struct node_record *node), void *change_context);
+/* As view_update, where `counted` bytes of it stand in the totals of `slot` as verified already, as they were read: the totals take those back as
+ * they take up the record. */
+int view_update_verified(struct view *view, uint64_t id, bool (*change)(void *change_context, struct node_record *node), void *change_context,
+                         unsigned slot, uint64_t counted);
 /* As view_update, for the record of one name and its node together. The node is NULL-safe: it exists. */
 int view_update_name(struct view *view, uint64_t parent, const char *name,
                      bool (*change)(void *change_context, struct node_record *node, struct name_record *name_record), void *change_context);
@@ -104,6 +122,9 @@ int view_update_name(struct view *view, uint64_t parent, const char *name,
 int view_add(struct view *view, uint64_t parent, const char *name, const struct name_record *name_record, const struct node_record *node);
 /* Forgets a name that neither the source nor any target has any more, and its node where it was the last name. */
 int view_remove(struct view *view, uint64_t parent, const char *name);
+/* The source has the name no more. It is missing from now on, unless this mount never saw it: then it is forgotten where nothing of it was
+ * copied, and not counted where all of it was. The node is missing when all of its names are. */
+int view_vanish(struct view *view, uint64_t parent, const char *name);
 /* Counts node and name for this mount where that was not done yet. */
 int view_count(struct view *view, uint64_t parent, const char *name);
 

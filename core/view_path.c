@@ -84,9 +84,16 @@ int view_path(struct view *view, uint64_t id, char **ret_path)
 
 int view_source_path(struct view *view, uint64_t id, char **ret_path)
 {
+        char name[VIEW_NAME_MAX + 1];
         struct path_builder builder = { 0 };
-        int result = build_path(view, id, true, &builder);
+        struct node_record node;
+        int result = id == VIEW_ROOT ? 0 : view_node(view, id, &node);
 
+        if (result == 0 && id != VIEW_ROOT && (node.flags & VIEW_NODE_LINKS) && node.source_name_size == 0 &&
+            view_live_name(view, id, &node, &id, name) == 0)
+                result = prepend(&builder, name, strlen(name)); /* `id` is its directory now */
+        if (result == 0)
+                result = build_path(view, id, true, &builder);
         if (result == 0)
                 result = finish_path(&builder, ret_path);
         free(builder.buffer);

@@ -164,6 +164,7 @@ int engine_set_up(void **state)
         engine->target_dirs[1] = make_directory(engine->sandbox, "target1");
         (void)close(make_directory(engine->sandbox, "state"));
         options_init(&engine->options);
+        engine->options.mode = MODE_TRANSFER; /* without threads of verification */
         mount_engine(engine);
         return 0;
 }
@@ -337,15 +338,18 @@ static bool recount_name(void *context, const char *name, const struct name_reco
         }
         if (!(record->flags & VIEW_NAME_SOURCE))
                 return true;
-        if (S_ISDIR(node.mode) && category != CATEGORY_EXCLUDED) {
+        if (S_ISDIR(node.mode) && category != CATEGORY_EXCLUDED &&
+            !(category == CATEGORY_MISSING && (node.flags & VIEW_NODE_UNREADABLE))) {
                 recount->directories_owed += category == CATEGORY_PENDING;
                 return true;
         }
+        if (S_ISREG(node.mode) && primary && !(record->flags & VIEW_NAME_EXCLUDED) && node.epoch == engine->context.epoch)
+                recount_node(recount, record->id, &node);
+        if ((record->flags & VIEW_NAME_VANISHED) && !view_name_is_counted(engine->view, record))
+                return true; /* no file of the source any more */
         recount->files[category]++;
         if (S_ISREG(node.mode) && primary)
                 recount->bytes[category] += node.size;
-        if (S_ISREG(node.mode) && primary && !(record->flags & VIEW_NAME_EXCLUDED))
-                recount_node(recount, record->id, &node);
         return true;
 }
 

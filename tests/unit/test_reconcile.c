@@ -3,6 +3,7 @@
 
 #include "engine_fixture.h"
 
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
 enum { MIB = 1 << 20, FAT_NS = 2000000000 };
@@ -411,7 +412,7 @@ static void vanished_name_is_missing_until_it_returns(void **state)
         assert_int_equal(engine_progress(engine).files[CATEGORY_MISSING], 0);
 }
 
-static void vanished_name_that_every_target_has_may_go(void **state)
+static void finished_name_that_vanishes_is_missing_and_no_file_of_the_source_in_the_next_mount(void **state)
 {
         struct engine *engine = *state;
         uint64_t id;
@@ -422,10 +423,114 @@ static void vanished_name_that_every_target_has_may_go(void **state)
         id = engine_lookup(engine, VIEW_ROOT, "a");
         engine_publish(engine, VIEW_ROOT, "a", ENGINE_ALL);
         assert_int_equal(unlinkat(engine->source_dir, "a", 0), 0);
+        for (int round = 0; round < 2; round++) {
+                assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+                assert_int_equal(engine_progress(engine).files[CATEGORY_MISSING], 1);
+                assert_int_equal(engine_progress(engine).files[CATEGORY_COPIED], 0);
+                engine_assert_totals(engine);
+        }
+        engine_remount(engine);
+        for (int round = 0; round < 2; round++) {
+                assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+                assert_int_equal(engine_lookup(engine, VIEW_ROOT, "a"), id); /* the view still has it */
+                assert_int_equal(engine_progress(engine).files[CATEGORY_MISSING], 0);
+                assert_int_equal(engine_progress(engine).files[CATEGORY_COPIED], 0);
+                engine_assert_totals(engine);
+        }
+        engine_put_file(engine->source_dir, "a", 10, 'a', 0);
         assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
         assert_int_equal(engine_progress(engine).files[CATEGORY_COPIED], 1);
+        engine_assert_totals(engine);
+}
+
+static void name_that_only_some_targets_have_is_missing_in_every_mount(void **state)
+{
+        struct engine *engine = *state;
+
+        engine_put_file(engine->source_dir, "a", 10, 'a', 0);
+        engine_put_file(engine->target_dirs[0], "a", 10, 'a', 0);
+        (void)engine_lookup(engine, VIEW_ROOT, "a");
+        engine_publish(engine, VIEW_ROOT, "a", 1);
+        assert_int_equal(unlinkat(engine->source_dir, "a", 0), 0);
+        for (int round = 0; round < 3; round++) {
+                assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+                assert_int_equal(engine_progress(engine).files[CATEGORY_MISSING], 1);
+                engine_assert_totals(engine);
+                engine_remount(engine);
+        }
+}
+
+static void excluded_file_that_vanishes_leaves_the_totals(void **state)
+{
+        struct engine *engine = *state;
+
+        engine_exclude(engine, "*.tmp");
+        engine_put_file(engine->source_dir, "a.tmp", 10, 'a', 0);
+        engine_put_file(engine->source_dir, "b", 20, 'a', 0);
+        assert_int_equal(linkat(engine->source_dir, "b", engine->source_dir, "b.tmp", 0), 0);
         engine_remount(engine);
-        assert_int_equal(engine_lookup(engine, VIEW_ROOT, "a"), id);
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_EXCLUDED], 2);
+        engine_assert_totals(engine);
+        assert_int_equal(unlinkat(engine->source_dir, "a.tmp", 0), 0);
+        assert_int_equal(unlinkat(engine->source_dir, "b.tmp", 0), 0);
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_EXCLUDED], 0);
+        assert_int_equal(engine_progress(engine).bytes[CATEGORY_EXCLUDED], 0);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_PENDING], 1);
+        engine_assert_totals(engine);
+}
+
+static void directory_that_cannot_be_read_is_missing_until_it_can(void **state)
+{
+        struct engine *engine = *state;
+        uint64_t id;
+
+        assert_int_equal(mkdirat(engine->source_dir, "d", 0755), 0);
+        id = engine_lookup(engine, VIEW_ROOT, "d");
+        assert_int_equal(unlinkat(engine->source_dir, "d", AT_REMOVEDIR), 0);
+        assert_int_equal(symlinkat("e", engine->source_dir, "d"), 0); /* never followed */
+        for (int round = 0; round < 2; round++) {
+                assert_int_equal(reconcile_directory(engine->reconcile, id), -ELOOP);
+                assert_int_equal(engine_progress(engine).files[CATEGORY_MISSING], 1);
+                assert_int_equal(engine_node(engine, id).last_error, -ELOOP);
+                engine_assert_totals(engine);
+        }
+        assert_int_equal(unlinkat(engine->source_dir, "d", 0), 0);
+        assert_int_equal(mkdirat(engine->source_dir, "d", 0755), 0);
+        assert_int_equal(reconcile_directory(engine->reconcile, id), 0);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_MISSING], 0);
+        assert_int_equal(engine_node(engine, id).last_error, 0);
+        engine_assert_totals(engine);
+}
+
+/* Only this thread: what the others do needs the rights that they have. */
+static void act_as(uid_t uid)
+{
+        assert_int_equal(syscall(SYS_setresuid, -1, uid, -1), 0);
+}
+
+static void directory_that_may_not_be_searched_is_missing_with_its_files(void **state)
+{
+        struct engine *engine = *state;
+        uid_t me = geteuid();
+        uint64_t id;
+
+        assert_int_equal(mkdirat(engine->source_dir, "d", 0755), 0);
+        engine_put_file(engine->source_dir, "d/f", 10, 'a', 0);
+        assert_int_equal(fchmod(engine->source_dir, 0755), 0);
+        assert_int_equal(fchmodat(engine->source_dir, "d", 0444, 0), 0);
+        id = engine_lookup(engine, VIEW_ROOT, "d");
+        act_as(me == 0 ? 65534 : me);
+        assert_int_equal(reconcile_directory(engine->reconcile, id), -EACCES);
+        act_as(me);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_MISSING], 1);
+        assert_int_equal(engine_node(engine, id).last_error, -EACCES);
+        engine_assert_totals(engine);
+        assert_int_equal(fchmodat(engine->source_dir, "d", 0755, 0), 0);
+        assert_int_equal(reconcile_directory(engine->reconcile, id), 0);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_MISSING], 0);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_PENDING], 1);
         engine_assert_totals(engine);
 }
 
@@ -469,6 +574,115 @@ static void source_that_is_gone_deletes_nothing(void **state)
 }
 
 /* --- hard links --- */
+
+static void assert_source_path(struct engine *engine, uint64_t id, const char *expected)
+{
+        cleanup(pointer_free) char *path = NULL;
+
+        assert_int_equal(view_source_path(engine->view, id, &path), 0);
+        assert_string_equal(path, expected);
+}
+
+static void assert_missing(struct engine *engine, uint64_t id, unsigned missing, unsigned pending, uint64_t owed_bytes)
+{
+        struct progress_snapshot now = engine_progress(engine);
+
+        assert_int_equal(now.files[CATEGORY_MISSING], missing);
+        assert_int_equal(now.files[CATEGORY_PENDING], pending);
+        assert_int_equal(now.owed_bytes, owed_bytes);
+        assert_int_equal(!!(engine_node(engine, id).flags & VIEW_NODE_MISSING), pending == 0);
+        engine_assert_totals(engine);
+}
+
+static void link_that_vanished_is_missing_alone_and_the_file_when_all_did(void **state)
+{
+        static const char *const names[] = { "a", "b", "d/c" };
+        struct engine *engine = *state;
+        uint64_t id, directory;
+
+        assert_int_equal(mkdirat(engine->source_dir, "d", 0755), 0);
+        engine_put_file(engine->source_dir, "a", 10, 'a', 0);
+        assert_int_equal(linkat(engine->source_dir, "a", engine->source_dir, "b", 0), 0);
+        assert_int_equal(linkat(engine->source_dir, "a", engine->source_dir, "d/c", 0), 0);
+        id = engine_lookup(engine, VIEW_ROOT, "a");
+        directory = engine_lookup(engine, VIEW_ROOT, "d");
+        assert_int_equal(engine_lookup(engine, VIEW_ROOT, "b"), id);
+        assert_int_equal(engine_lookup(engine, directory, "c"), id);
+        for (unsigned i = 0; i < 3; i++) {
+                assert_missing(engine, id, i, 3 - i, 20);
+                assert_source_path(engine, id, names[i]);
+                assert_int_equal(unlinkat(engine->source_dir, names[i], 0), 0);
+                assert_int_equal(reconcile_directory(engine->reconcile, i == 2 ? directory : VIEW_ROOT), 0);
+        }
+        assert_missing(engine, id, 3, 0, 0);
+        engine_put_file(engine->source_dir, "b", 10, 'a', 0);
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        assert_int_equal(engine_lookup(engine, VIEW_ROOT, "b"), id);
+        assert_missing(engine, id, 2, 1, 20);
+        assert_source_path(engine, id, "b");
+}
+
+static void renewing_a_file_whose_first_name_vanished_finds_another(void **state)
+{
+        struct engine *engine = *state;
+        uint64_t id;
+
+        engine_put_file(engine->source_dir, "a", 10, 'a', 0);
+        assert_int_equal(linkat(engine->source_dir, "a", engine->source_dir, "b", 0), 0);
+        id = engine_lookup(engine, VIEW_ROOT, "a");
+        assert_int_equal(engine_lookup(engine, VIEW_ROOT, "b"), id);
+        engine_put_file(engine->target_dirs[0], "a", 10, 'a', 0);
+        engine_publish(engine, VIEW_ROOT, "a", 1);
+        assert_int_equal(unlinkat(engine->source_dir, "a", 0), 0);
+        assert_int_equal(reconcile_renew(engine->reconcile, id), 0);
+        assert_int_equal(engine_node(engine, id).nlink, 1); /* as `b` has it now */
+        assert_missing(engine, id, 1, 1, 10);
+        assert_int_equal(unlinkat(engine->source_dir, "b", 0), 0);
+        (void)reconcile_renew(engine->reconcile, id); /* whatever the targets have */
+        assert_missing(engine, id, 2, 0, 0);
+}
+
+static void first_name_that_vanished_before_the_mount_leaves_its_bytes_to_the_next(void **state)
+{
+        struct engine *engine = *state;
+        uint64_t id;
+
+        engine_put_file(engine->source_dir, "a", 10, 'a', 0);
+        assert_int_equal(linkat(engine->source_dir, "a", engine->source_dir, "b", 0), 0);
+        id = engine_lookup(engine, VIEW_ROOT, "a");
+        assert_int_equal(engine_lookup(engine, VIEW_ROOT, "b"), id);
+        assert_int_equal(unlinkat(engine->source_dir, "a", 0), 0);
+        engine_remount(engine);
+        assert_int_equal(engine_lookup(engine, VIEW_ROOT, "b"), id);
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        assert_missing(engine, id, 0, 1, 20);
+        assert_int_equal(engine_progress(engine).bytes[CATEGORY_PENDING], 10);
+        assert_source_path(engine, id, "b");
+}
+
+/* What is asked for each of them must not take the longer, the more there are. */
+static void many_links_vanish_in_reasonable_time(void **state)
+{
+        enum { LINKS = 3000 };
+        struct engine *engine = *state;
+        char name[32];
+        uint64_t id;
+
+        engine_put_file(engine->source_dir, "f0000", 10, 'a', 0);
+        for (int i = 1; i < LINKS; i++) {
+                (void)snprintf(name, sizeof(name), "f%04d", i);
+                assert_int_equal(linkat(engine->source_dir, "f0000", engine->source_dir, name, 0), 0);
+        }
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        id = engine_lookup(engine, VIEW_ROOT, "f0000");
+        assert_missing(engine, id, 0, LINKS, 20);
+        for (int i = 0; i < LINKS; i++) {
+                (void)snprintf(name, sizeof(name), "f%04d", i);
+                assert_int_equal(unlinkat(engine->source_dir, name, 0), 0);
+        }
+        assert_int_equal(reconcile_directory(engine->reconcile, VIEW_ROOT), 0);
+        assert_missing(engine, id, LINKS, 0, 0);
+}
 
 static void hard_links_share_a_node_also_over_mounts(void **state)
 {
@@ -762,7 +976,15 @@ int main(void)
                 ENGINE_CASE(name_that_changes_its_type_keeps_the_totals),
                 ENGINE_CASE(unreadable_file_is_missing_until_it_changes_or_the_next_mount),
                 ENGINE_CASE(vanished_name_is_missing_until_it_returns),
-                ENGINE_CASE(vanished_name_that_every_target_has_may_go),
+                ENGINE_CASE(finished_name_that_vanishes_is_missing_and_no_file_of_the_source_in_the_next_mount),
+                ENGINE_CASE(name_that_only_some_targets_have_is_missing_in_every_mount),
+                ENGINE_CASE(excluded_file_that_vanishes_leaves_the_totals),
+                ENGINE_CASE(directory_that_cannot_be_read_is_missing_until_it_can),
+                ENGINE_CASE(directory_that_may_not_be_searched_is_missing_with_its_files),
+                ENGINE_CASE(link_that_vanished_is_missing_alone_and_the_file_when_all_did),
+                ENGINE_CASE(renewing_a_file_whose_first_name_vanished_finds_another),
+                ENGINE_CASE(first_name_that_vanished_before_the_mount_leaves_its_bytes_to_the_next),
+                ENGINE_CASE(many_links_vanish_in_reasonable_time),
                 ENGINE_CASE(all_vanished_names_of_a_big_directory_are_met),
                 ENGINE_CASE(source_that_is_gone_deletes_nothing),
                 ENGINE_CASE(hard_links_share_a_node_also_over_mounts),

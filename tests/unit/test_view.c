@@ -326,7 +326,11 @@ static void category_follows_from_the_masks(void **state)
                 { AB, A, A, 0, 0, B, 0, 0, CATEGORY_FAILED },
                 { AB, A, A, 0, 0, 0, VIEW_NODE_MISSING, 0, CATEGORY_MISSING },
                 { AB, A, A, 0, 0, B, VIEW_NODE_MISSING, 0, CATEGORY_MISSING },
-                { AB, AB, AB, 0, 0, 0, VIEW_NODE_MISSING, 0, CATEGORY_COPIED }, /* it may go */
+                { AB, AB, AB, 0, 0, 0, VIEW_NODE_MISSING, 0, CATEGORY_COPIED }, /* by this name it has it still */
+                { AB, AB, AB, AB, 0, 0, VIEW_NODE_MISSING, VIEW_NAME_VANISHED, CATEGORY_MISSING },
+                { AB, AB, AB, 0, 0, 0, 0, VIEW_NAME_VANISHED, CATEGORY_MISSING }, /* another name is there */
+                { AB, A, A, 0, B, 0, 0, VIEW_NAME_VANISHED, CATEGORY_MISSING },
+                { AB, 0, 0, 0, 0, 0, 0, VIEW_NAME_VANISHED | VIEW_NAME_EXCLUDED, CATEGORY_EXCLUDED },
                 { AB, AB, AB, AB, AB, AB, VIEW_NODE_MISSING, VIEW_NAME_EXCLUDED, CATEGORY_EXCLUDED },
                 { 0, 0, 0, 0, 0, 0, 0, 0, CATEGORY_PENDING },
         };
