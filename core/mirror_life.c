@@ -102,7 +102,6 @@ static int on_drifted(void *context, uint64_t id, uint64_t generation)
         cleanup(file_release) struct file *file = NULL;
         struct node_record before, after;
         int result = view_node(mirror->view, id, &before), again = 0;
-        bool anew = false;
 
         if (result < 0)
                 return -EIO;
@@ -112,14 +111,13 @@ static int on_drifted(void *context, uint64_t id, uint64_t generation)
                 return -EIO;
         if (after.generation == generation) { /* else content_changed has done it */
                 file = files_peek(mirror->files, id);
-                anew = result == 0 && after.ctime_ns == before.ctime_ns && !(after.flags & VIEW_NODE_UNAVAILABLE) &&
-                       !(file && is_outdated(file, &after));
-                if (anew)
+                if (result == 0 && after.ctime_ns == before.ctime_ns && !(after.flags & VIEW_NODE_UNAVAILABLE) &&
+                    !(file && is_outdated(file, &after)))
                         again = begin_again(mirror, id, &after);
                 if (file)
                         file_reload(file);
-                if (anew && again == 0)
-                        scheduler_kick(mirror->scheduler); /* who fills the file may have met the version before, and left it */
+                if (result == 0 && again == 0) /* else it would be met again and again */
+                        scheduler_kick(mirror->scheduler); /* what was not marked yet is lacking, and its mover may have left */
         }
         return result < 0 || again < 0 || (after.flags & VIEW_NODE_UNAVAILABLE) ? -EIO : 0;
 }
