@@ -300,6 +300,16 @@ int checkpoint_wait(struct target *target, uint64_t ticket, uint64_t deadline_ns
         return target->checkpoint_done < ticket ? -ESHUTDOWN : 0;
 }
 
+void checkpoint_hurry(struct target *target)
+{
+        MUTEX_SCOPE(&target->lock);
+        if (target->unsynced.count == 0 || target->job_count > 0 || target->syncing_since_ns != 0 ||
+            target->checkpoint_wanted > target->checkpoint_done)
+                return;
+        target->checkpoint_wanted++;
+        condition_broadcast(&target->checkpoint);
+}
+
 void checkpoint_wake(struct target *target)
 {
         MUTEX_SCOPE(&target->lock);

@@ -19,6 +19,8 @@ int checkpoint_start(struct view *view, struct target *target, bool (*idle)(void
 uint64_t checkpoint_request(struct target *target);
 /* Waits for a ticket: 0, or -ETIMEDOUT at `deadline_ns`. */
 int checkpoint_wait(struct target *target, uint64_t ticket, uint64_t deadline_ns);
+/* All that was asked for is written: where that is so on this target too, and nothing has asked for a checkpoint yet, it begins now. */
+void checkpoint_hurry(struct target *target);
 /* Wakes the thread, to look again whether directories can be finished. */
 void checkpoint_wake(struct target *target);
 

@@ -280,6 +280,9 @@ static void *watchdog_main(void *argument)
                         file_reads_expire(&mirror->context);
                         next_tick_ns = clock_now_ns() + TICK_MS * 1000000ull;
                 }
+                if (atomic_load(&mirror->context.fill_all) && nothing_is_moved(mirror))
+                        for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
+                                checkpoint_hurry(target); /* nothing is gained by the end of the interval */
                 if (nothing_on_its_way(mirror))
                         for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
                                 if (touched_pending(target))
