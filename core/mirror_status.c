@@ -1,11 +1,13 @@
 #include "core/mirror_internal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/cleanup.h"
 #include "core/log.h"
+#include "core/problem.h"
 #include "core/report_text.h"
 
 enum { COPIES_MAX = 16 };
@@ -37,6 +39,18 @@ static int copy_text(const char *text, char **ret_copy)
         return text && !*ret_copy ? -ENOMEM : 0;
 }
 
+/* The directory, or the one file in it (NULL: none) that is mirrored. */
+static int join_path(const char *directory, const char *name, char **ret_path)
+{
+        if (!name)
+                return copy_text(directory, ret_path);
+        if (asprintf(ret_path, "%s%s%s", directory, strcmp(directory, "/") == 0 ? "" : "/", name) < 0) {
+                *ret_path = NULL;
+                return -ENOMEM;
+        }
+        return 0;
+}
+
 static int fill_target(struct mirror *mirror, struct target *target, const struct progress_snapshot *snapshot,
                        struct status_target *out)
 {
@@ -44,6 +58,7 @@ static int fill_target(struct mirror *mirror, struct target *target, const struc
         int result;
 
         (void)mirror;
+        out->lost = problem_lost_text(target);
         MUTEX_SCOPE(&target->lock);
         out->n = target->n;
         out->state = target->state;
@@ -56,7 +71,7 @@ static int fill_target(struct mirror *mirror, struct target *target, const struc
         out->errors = target->error_count;
         result = copy_text(target->last_error[0] ? target->last_error : NULL, &out->last_error);
         if (result == 0)
-                result = copy_text(target->root.path, &out->path);
+                result = join_path(target->root.path, target->file_name, &out->path);
         return result == 0 ? copy_text(target->identity, &out->identity) : result;
 }
 
@@ -163,8 +178,8 @@ int mirror_status(struct mirror *mirror, struct status *ret_status)
         fill_totals(mirror, &snapshot, &status);
         status.log_dropped = log_default() ? log_dropped(log_default()) : 0;
         result = copy_text(options->mountpoint, &status.mountpoint);
-        if (result == 0)
-                result = copy_text(mirror->context.source ? mirror->context.source->path : NULL, &status.source);
+        if (result == 0 && mirror->context.source)
+                result = join_path(mirror->context.source->path, options->source_file, &status.source);
         if (result == 0)
                 result = fill_targets(mirror, &snapshot, &status);
         if (result == 0)

@@ -80,6 +80,10 @@ struct size_text {
         char text[REPORT_SIZE_BYTES];
 };
 
+struct duration_text {
+        char text[REPORT_DURATION_BYTES];
+};
+
 static struct size_text size_of(uint64_t bytes)
 {
         struct size_text size;
@@ -253,12 +257,11 @@ static uint64_t done_bytes(const struct status *status)
         return whole < status->bytes_total ? whole : status->bytes_total;
 }
 
-static void put_head(const struct sheet *sheet, const struct status *status)
+static void put_figures(const struct sheet *sheet, const struct status *status)
 {
         bool busy = status->state == MIRROR_FILLING || status->state == MIRROR_VERIFYING;
 
-        put_word(sheet, state_colour(status->state), status_state_name(status->state), 0);
-        (void)fprintf(sheet->stream, "  %d.%d%%  %s of %s  %" PRIu64 " of %" PRIu64 " file%s", status->progress_tenths / 10,
+        (void)fprintf(sheet->stream, "%d.%d%%  %s of %s  %" PRIu64 " of %" PRIu64 " file%s", status->progress_tenths / 10,
                       status->progress_tenths % 10, size_of(done_bytes(status)).text, size_of(status->bytes_total).text,
                       sum(status->files[CATEGORY_COPIED], status->files[CATEGORY_SKIPPED]), status->files_total,
                       plural(status->files_total));
@@ -274,6 +277,13 @@ static void put_head(const struct sheet *sheet, const struct status *status)
         } else if (busy && status->eta_s < 0) {
                 (void)fputs("  time left unknown", sheet->stream);
         }
+}
+
+static void put_head(const struct sheet *sheet, const struct status *status)
+{
+        put_word(sheet, state_colour(status->state), status_state_name(status->state), 0);
+        (void)fputs("  ", sheet->stream);
+        put_figures(sheet, status);
         (void)fputc('\n', sheet->stream);
 }
 
@@ -281,7 +291,7 @@ static void put_head(const struct sheet *sheet, const struct status *status)
 
 /* Widths of the columns of the table of targets. */
 struct widths {
-        unsigned n, state, owed, free;
+        unsigned n, state, rate, left, owed, free; /* of the last four 0: left out */
         unsigned bar;  /* 0: no room for one */
         unsigned room; /* for the path; 0: no limit */
 };
@@ -293,6 +303,22 @@ static struct size_text free_of(const struct status_target *target)
         return size_of((uint64_t)target->free_bytes);
 }
 
+/* How long the target still takes, where that can be told: "" where not. */
+static struct duration_text left_of(const struct status *status, const struct status_target *target)
+{
+        struct duration_text left = {""};
+        int64_t eta_s = progress_eta_s(target->owed_bytes, target->rate_bytes_per_s);
+
+        if (status->scan_complete && eta_s > 0)
+                report_duration(eta_s, left.text);
+        return left;
+}
+
+static struct size_text rate_of(const struct status_target *target)
+{
+        return size_of(target->rate_bytes_per_s);
+}
+
 static unsigned digits_of(uint32_t n)
 {
         unsigned digits = 1;
@@ -300,6 +326,25 @@ static unsigned digits_of(uint32_t n)
         for (; n >= 10; n /= 10)
                 digits++;
         return digits;
+}
+
+static unsigned used_by(const struct widths *widths)
+{
+        return widths->n + 2 + 6 + 2 + widths->state + (widths->rate > 0 ? widths->rate + 4 : 0) +
+               (widths->left > 0 ? widths->left + 7 : 0) + (widths->owed > 0 ? 2 + 5 + widths->owed : 0) +
+               (widths->free > 0 ? 2 + 5 + widths->free : 0) + 2;
+}
+
+/* Where it is narrow, what flows goes before what stands. Returns what the figures take. */
+static unsigned fit_figures(struct widths *widths, unsigned columns)
+{
+        unsigned rest = BAR_MIN + BAR_FRAME + PATH_MIN;
+
+        if (widths->rate > 0 && used_by(widths) + rest > columns)
+                widths->free = 0;
+        if (widths->rate > 0 && used_by(widths) + rest > columns)
+                widths->owed = 0;
+        return used_by(widths);
 }
 
 static struct widths widths_of(const struct sheet *sheet, const struct status *status)
@@ -315,10 +360,14 @@ static struct widths widths_of(const struct sheet *sheet, const struct status *s
                 widths.owed = widest(widths.owed, strlen(size_of(target->owed_bytes).text));
                 widths.free = widest(widths.free, strlen(free_of(target).text));
                 longest = widest(longest, characters_of(target->path));
+                if (target->rate_bytes_per_s > 0 && target->owed_bytes > 0) {
+                        widths.rate = widest(widths.rate, strlen(rate_of(target).text));
+                        widths.left = widest(widths.left, strlen(left_of(status, target).text));
+                }
         }
         if (sheet->columns == 0)
                 return widths;
-        used = widths.n + 2 + 6 + 2 + widths.state + 2 + 5 + widths.owed + 2 + 5 + widths.free + 2;
+        used = fit_figures(&widths, sheet->columns);
         while (widths.bar > BAR_MIN && used + widths.bar + BAR_FRAME + longest > sheet->columns)
                 widths.bar--;
         if (used + widths.bar + BAR_FRAME + PATH_MIN > sheet->columns)
@@ -371,6 +420,20 @@ static int put_target_errors(const struct sheet *sheet, const struct status_targ
         return 0;
 }
 
+/* What flows to the target, and for how long yet; blank where nothing does beside others. */
+static void put_flow(const struct sheet *sheet, const struct status *status, const struct status_target *target,
+                     const struct widths *widths)
+{
+        bool flows = target->rate_bytes_per_s > 0 && target->owed_bytes > 0;
+        struct duration_text left = left_of(status, target);
+
+        if (widths->rate > 0)
+                (void)fprintf(sheet->stream, "  %*s%s", (int)widths->rate, flows ? rate_of(target).text : "", flows ? "/s" : "  ");
+        if (widths->left > 0)
+                (void)fprintf(sheet->stream, "  %*s%s", (int)widths->left, flows ? left.text : "",
+                              flows && left.text[0] ? " left" : "     ");
+}
+
 static int put_target(const struct sheet *sheet, const struct status *status, const struct status_target *target,
                       const struct widths *widths)
 {
@@ -382,8 +445,12 @@ static int put_target(const struct sheet *sheet, const struct status *status, co
                 put_bar(sheet, tenths, widths->bar);
         (void)fprintf(sheet->stream, "%3d.%d%%  ", tenths / 10, tenths % 10);
         put_word(sheet, target_colour(target->state), status_target_state_name(target->state), widths->state);
-        (void)fprintf(sheet->stream, "  owed %*s  free %*s  ", (int)widths->owed, size_of(target->owed_bytes).text,
-                      (int)widths->free, free_of(target).text);
+        put_flow(sheet, status, target, widths);
+        if (widths->owed > 0)
+                (void)fprintf(sheet->stream, "  owed %*s", (int)widths->owed, size_of(target->owed_bytes).text);
+        if (widths->free > 0)
+                (void)fprintf(sheet->stream, "  free %*s", (int)widths->free, free_of(target).text);
+        (void)fputs("  ", sheet->stream);
         r = put_name(sheet, target->path, widths->room);
         (void)fputc('\n', sheet->stream);
         return r < 0 ? r : put_target_errors(sheet, target, widths->n + 2);
@@ -498,6 +565,17 @@ static int put_progress(const struct sheet *sheet, const struct status *status)
 int report_progress_text(const struct status *status, char **ret)
 {
         return build(put_progress, status, false, 0, ret);
+}
+
+static int put_line(const struct sheet *sheet, const struct status *status)
+{
+        put_figures(sheet, status);
+        return 0;
+}
+
+int report_line_text(const struct status *status, char **ret)
+{
+        return build(put_line, status, false, 0, ret);
 }
 
 static int put_state(const struct sheet *sheet, const struct status *status)

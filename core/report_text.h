@@ -1,7 +1,8 @@
-/* Reports for people: `.cvv/status` and `cvv status`, and the one-line files `progress` and `state`.
+/* Reports for people: `.cvv/status` and `cvv status`, the progress of `cvv copy`, and the one-line files `progress` and `state`.
  *
  * What report_status_text writes, at a glance from above: one line with the state, percent, done and total, rate and time
- * left; a line for each target, its path last, so that long ones push nothing aside, and under it what went wrong there;
+ * left; a line for each target (while something flows, with its rate and time left), its path last, so that long ones push nothing aside, and
+ * under it what went wrong there;
  * what is owed, and the counts that are not zero; what is being copied now.
  *
  *     filling  45.2%  12.2 GiB of 27.1 GiB  120 of 300 files  210.5 MiB/s  1 min 12 s left
@@ -36,6 +37,9 @@ enum {
  * shrink, paths lose their beginning, the rest is cut); 0: no limit. */
 int report_status_text(const struct status *status, bool colour, unsigned columns, char **ret)
     __attribute__((nonnull, warn_unused_result));
+
+/* The first line of it, without the state and without a newline. */
+int report_line_text(const struct status *status, char **ret) __attribute__((nonnull, warn_unused_result));
 
 /* "NN.N\n". */
 int report_progress_text(const struct status *status, char **ret) __attribute__((nonnull, warn_unused_result));

@@ -8,6 +8,7 @@ static void target_deinit(struct status_target *target)
         free(target->path);
         free(target->identity);
         free(target->last_error);
+        free(target->lost);
 }
 
 void status_deinit(struct status *status)

@@ -52,6 +52,7 @@ struct status_target {
         const char *verify_method;  /* static text or NULL */
         uint64_t errors;
         char *last_error;           /* or NULL */
+        char *lost;                 /* metadata that it cannot hold, for people; or NULL. Not in status.json */
 };
 
 struct status_copy {                /* a file that is being copied now */

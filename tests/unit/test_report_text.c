@@ -75,6 +75,37 @@ static void status_shows_head_targets_counts_and_copies(void **state)
                       "copying:  100.0%         0 B of        0 B  DCIM/\xe2\x82\xac\\x07.mov\n");
 }
 
+static void a_target_shows_its_rate_and_time_left_while_something_flows(void **state)
+{
+        struct status_target targets[2];
+        struct status_copy copies[2];
+        struct status status = filling(targets, copies);
+        char *line;
+
+        targets[0].rate_bytes_per_s = 128 * MIB;
+        status.copy_count = 0;
+        memset(status.files, 0, sizeof(status.files));
+        expect_status(&status, false, 0,
+                      "filling  44.4%  12.0 GiB of 27.0 GiB  0 of 300 files  210.5 MiB/s  1 min 12 s left\n"
+                      "\n"
+                      "1  [############--------]   62.9%  online   128.0 MiB/s  1 min 20 s left  owed 10.0 GiB  free 1.0 TiB  /mnt/raid\n"
+                      "2  [#####---------------]   25.9%  offline                                owed 20.0 GiB  free unknown  /mnt/nas\n"
+                      "   2 errors, last: A001.mov\\x0a: Input/output error\n"
+                      "\n"
+                      "owed      30.0 GiB, 4.0 GiB of it queued\n");
+        expect_status(&status, false, 79,
+                      "filling  44.4%  12.0 GiB of 27.0 GiB  0 of 300 files  210.5 MiB/s  1 min 12 s l\n"
+                      "\n"
+                      "1  [########-----]   62.9%  online   128.0 MiB/s  1 min 20 s left  /mnt/raid\n"
+                      "2  [###----------]   25.9%  offline                                /mnt/nas\n"
+                      "   2 errors, last: A001.mov\\x0a: Input/output error\n"
+                      "\n"
+                      "owed      30.0 GiB, 4.0 GiB of it queued\n");
+        assert_int_equal(report_line_text(&status, &line), 0);
+        assert_string_equal(line, "44.4%  12.0 GiB of 27.0 GiB  0 of 300 files  210.5 MiB/s  1 min 12 s left");
+        free(line);
+}
+
 static void status_in_mode_full_counts_what_was_read_back_half(void **state)
 {
         struct status_target targets[2];
@@ -395,6 +426,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
             cmocka_unit_test(status_shows_head_targets_counts_and_copies),
+            cmocka_unit_test(a_target_shows_its_rate_and_time_left_while_something_flows),
             cmocka_unit_test(status_in_mode_full_counts_what_was_read_back_half),
             cmocka_unit_test(status_of_nothing_that_is_scanned_is_complete),
             cmocka_unit_test(status_before_the_scan_ends_claims_nothing),
