@@ -56,6 +56,9 @@ int mirror_open_untouched(const struct options *options, void (*notice)(const ch
 int mirror_start_survey(struct mirror *mirror, struct error *error);
 int mirror_begin(struct mirror *mirror, void (*notice)(const char *line), struct error *error);
 
+/* After the survey: nothing is to be done, on no target, and nothing of an earlier run is left to be cleared away. mirror_begin() can be left out. */
+bool mirror_is_finished(struct mirror *mirror);
+
 /* What is to be written to one target, and what is free there. Targets on one filesystem share its space. */
 struct mirror_need {
         uint32_t n;

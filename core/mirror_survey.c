@@ -359,3 +359,19 @@ int mirror_survey(struct mirror *mirror,
         share(survey);
         return result;
 }
+
+bool mirror_is_finished(struct mirror *mirror)
+{
+        struct status status;
+        bool finished;
+
+        if (mirror->context.unclean || mirror_status(mirror, &status) < 0)
+                return false;
+        finished = status.progress_tenths == 1000 && (status.mode == MODE_TRANSFER || status.files_verified == status.files_total);
+        status_deinit(&status);
+        for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
+                finished = finished && target->control_fd < 0;
+        for (size_t i = 0; i < mirror->setup.target_count; i++)
+                finished = finished && !mirror->setup.created[i];
+        return finished;
+}

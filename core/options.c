@@ -16,11 +16,12 @@ void options_init(struct options *options)
         };
 }
 
-static void list_deinit(struct options_list *list)
+void options_list_deinit(struct options_list *list)
 {
         for (size_t i = 0; i < list->count; i++)
                 free(list->items[i]);
         free(list->items);
+        *list = (struct options_list){0};
 }
 
 void options_deinit(struct options *options)
@@ -33,10 +34,10 @@ void options_deinit(struct options *options)
         free(options->fsname);
         free(options->subtype);
         free(options->namespace_path);
-        list_deinit(&options->targets);
-        list_deinit(&options->target_files);
-        list_deinit(&options->exclude);
-        list_deinit(&options->fuse_options);
+        options_list_deinit(&options->targets);
+        options_list_deinit(&options->target_files);
+        options_list_deinit(&options->exclude);
+        options_list_deinit(&options->fuse_options);
         *options = (struct options){0};
 }
 

@@ -139,6 +139,9 @@ const char *options_existing_name(enum existing existing) __attribute__((returns
 int options_list_add(struct options_list *list, const char *text, size_t length)
     __attribute__((nonnull, warn_unused_result));
 
+/* Frees what is in the list and empties it. */
+void options_list_deinit(struct options_list *list) __attribute__((nonnull));
+
 /* The text of `.cvv/config`: the effective settings, a line `key = value` each, keys as the long options, several lines for
  * `target`, `exclude` and `fuse-option`; control characters in values as \xNN. The caller frees *ret_text. 0 or -ENOMEM. */
 int options_config_text(const struct options *options, char **ret_text) __attribute__((nonnull, warn_unused_result));

@@ -10,6 +10,9 @@ int command_mount(int argc, char **argv);
  * failure. */
 int command_mount_helper(int argc, char **argv);
 
+/* `cvv copy …`, and `cvv SOURCE TARGET…`, where the arguments start at argv[1]. */
+int command_copy(int argc, char **argv);
+
 int command_status(int argc, char **argv);
 int command_ctl(int argc, char **argv);
 

@@ -103,7 +103,7 @@ static void *run(void *argument)
                 if (poll_fds[0].revents)
                         return NULL;
                 if (ready == 0 && timeout_ms >= 0 && left_ms() == 0)
-                        end_now("a device hangs; ending now, the next mount goes on from the last checkpoint");
+                        end_now("a device hangs; ending now, the next run goes on from the last checkpoint");
                 if (ready <= 0 || read(signal_fd, &info, sizeof(info)) != sizeof(info))
                         continue;
                 if (info.ssi_signo == SIGUSR1) {
@@ -112,6 +112,8 @@ static void *run(void *argument)
                 }
                 if (!take_signal((int)info.ssi_signo))
                         end_now("interrupted again");
+                if (options.interrupted)
+                        options.interrupted(options.context);
                 say_resume();
         }
 }

@@ -1,10 +1,10 @@
-/* The end of a daemon by SIGINT, SIGTERM or SIGHUP: within 5 s, also when a device hangs, and at once with the second
+/* The end of a mount or a copy by SIGINT, SIGTERM or SIGHUP: within 5 s, also when a device hangs, and at once with the second
  * signal. SIGUSR1 ends the readers of `.cvv`'s blocking files only, as whoever is about to unmount wishes.
  *
- * One thread waits for the signals. With the first one it prints (or logs) the line that resumes, makes the session end,
- * and then guards the orderly end that the main thread goes through: when that takes too long, or with a second signal, it
- * takes the mount off and ends the process. All that was not durable then is done again by the next mount, as after kill
- * -9.
+ * One thread waits for the signals. With the first one it prints (or logs) the line that resumes, makes the session end (or
+ * tells the copy), and then guards the orderly end that the main thread goes through: when that takes too long, or with a second signal, it
+ * takes the mount off and ends the process. All that was not durable then is done again by the next mount or copy, as after
+ * kill -9.
  */
 #ifndef CVV_MOUNT_HELPER_ENDING_H
 #define CVV_MOUNT_HELPER_ENDING_H
@@ -17,7 +17,10 @@
 struct ending_options {
         bool foreground;        /* lines go to standard error, else to the log */
         const char *resume;     /* the line that resumes; kept by reference */
-        const char *mountpoint; /* absolute; kept by reference */
+        const char *mountpoint; /* absolute; kept by reference; NULL: there is no mount */
+        /* Called with the first signal, on this module's thread, before anything is printed; or NULL. */
+        void (*interrupted)(void *context);
+        void *context;
 };
 
 /* Blocks the signals in the calling thread (the only one yet, so in all that follow) and starts to wait for them. One that

@@ -14,6 +14,8 @@ static const char overview[] =
     "\n"
     "  cvv mount [options] -t TARGET [-t TARGET]... SOURCE MOUNTPOINT\n"
     "                        show SOURCE at MOUNTPOINT, and copy what is read there to each TARGET\n"
+    "  cvv copy [options] SOURCE TARGET...   (or: cvv SOURCE TARGET...)\n"
+    "                        copy SOURCE to each TARGET, without a mount, to the end\n"
     "  cvv status [--json] [--watch] MOUNTPOINT\n"
     "                        how far it is\n"
     "  cvv ctl MOUNTPOINT COMMAND [ARG]\n"
@@ -24,7 +26,7 @@ static const char overview[] =
     "  cvv --version\n"
     "\n"
     "Exit codes: 0 all done as asked; 1 something failed, is in conflict or is still owed; 2 usage;\n"
-    "130 interrupted by SIGINT, 143 by SIGTERM (everything goes on with the next mount).\n";
+    "130 interrupted by SIGINT, 143 by SIGTERM (everything goes on with the next run).\n";
 
 static int output(const char *text)
 {
@@ -79,6 +81,7 @@ static int run(enum dispatch what, int argc, char **argv)
         case DISPATCH_UMOUNT_HELPER:
                 return command_umount_helper(argc, argv);
         case DISPATCH_COPY:
+                return command_copy(argc, argv);
         case DISPATCH_VERIFY:
         case DISPATCH_PROBE:
                 return later(what);

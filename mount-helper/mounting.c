@@ -234,20 +234,6 @@ static void stop_log(struct mounting *mounting)
         mounting->log = log_unref(mounting->log);
 }
 
-static int make_resume(int argc, char **argv, char **ret_text)
-{
-        cleanup(pointer_free) char *words = NULL;
-        int r = quote_words((size_t)argc, argv, &words);
-
-        if (r < 0)
-                return r;
-        if (asprintf(ret_text, "resume with: %s", words) < 0) {
-                *ret_text = NULL;
-                return -ENOMEM;
-        }
-        return 0;
-}
-
 /* The daemon, or the process in the foreground. */
 static int live(struct mounting *mounting)
 {
@@ -284,7 +270,7 @@ static int live(struct mounting *mounting)
 int mounting_run(const struct options *options, int argc, char **argv)
 {
         cleanup(mounting_deinit) struct mounting mounting = {.options = options};
-        int code = EXIT_FAILED, r = make_resume(argc, argv, &mounting.resume);
+        int code = EXIT_FAILED, r = quote_resume(argc, argv, &mounting.resume);
 
         if (r < 0) {
                 message_line("out of memory");

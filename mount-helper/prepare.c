@@ -167,6 +167,20 @@ static int check_outside(const struct options *options, const char *path, const 
         return error_set(error, -EINVAL, "%s %s lies inside the source, which is never written", what, path);
 }
 
+static int prepare_others(struct options *options, struct error *error)
+{
+        int r = prepare_other(&options->state_dir, "--state", error);
+
+        return r == 0 ? prepare_other(&options->log_file, "--log", error) : r;
+}
+
+static int prepare_outside(const struct options *options, struct error *error)
+{
+        int r = check_outside(options, options->state_dir, "--state", error);
+
+        return r == 0 ? check_outside(options, options->log_file, "--log", error) : r;
+}
+
 int prepare_mount(struct options *options, struct error *error)
 {
         /* The mount point first: under a dead mount nothing else could be seen, and it may be a target as well. */
@@ -177,12 +191,120 @@ int prepare_mount(struct options *options, struct error *error)
         for (size_t i = 0; r == 0 && i < options->targets.count; i++)
                 r = prepare_target(&options->targets.items[i], error);
         if (r == 0)
-                r = prepare_other(&options->state_dir, "--state", error);
-        if (r == 0)
-                r = prepare_other(&options->log_file, "--log", error);
-        if (r == 0)
-                r = check_outside(options, options->state_dir, "--state", error);
-        if (r == 0)
-                r = check_outside(options, options->log_file, "--log", error);
+                r = prepare_others(options, error);
+        return r == 0 ? prepare_outside(options, error) : r;
+}
+
+/* --- copying --- */
+
+static const char *last_component(const char *path)
+{
+        const char *slash = strrchr(path, '/');
+
+        return slash ? slash + 1 : path;
+}
+
+/* Splits the path of something in a directory: *path becomes the real path of the directory; the name is the caller's. */
+static int split(char **path, const char *what, char **ret_name, struct error *error)
+{
+        cleanup(pointer_free) char *name = strdup(last_component(*path));
+        cleanup(pointer_free) char *parent = NULL;
+        const char *slash = strrchr(*path, '/');
+        char *real;
+        int r;
+
+        parent = slash == *path ? strdup("/") : slash ? strndup(*path, (size_t)(slash - *path)) : strdup(".");
+        if (!name || !parent)
+                return error_set(error, -ENOMEM, "out of memory");
+        r = path_real(parent, &real);
+        if (r < 0)
+                return path_error(error, r, what, parent);
+        replace(path, real);
+        *ret_name = pointer_steal(&name);
+        return 0;
+}
+
+static int set_name(struct options *options, const char *name, const char *what, struct error *error)
+{
+        if (strcmp(name, ".cvv") == 0)
+                return error_set(error, -EINVAL, "%s: .cvv is the name of cvv's own directory; choose another", what);
+        return options_list_add(&options->target_files, name, strlen(name)) < 0 ? error_set(error, -ENOMEM, "out of memory")
+                                                                                : 0;
+}
+
+/* A target of a file: the directory that receives it, or its new name. */
+static int prepare_file_target(struct options *options, size_t index, const char *name, struct error *error)
+{
+        cleanup(pointer_free) char *own = NULL;
+        char **target = &options->targets.items[index], *real;
+        struct stat found;
+        int r = check_answers("target", *target, error);
+
+        if (r < 0)
+                return r;
+        r = stat(*target, &found) < 0 ? -errno : 0;
+        if (r == 0 && S_ISDIR(found.st_mode)) {
+                r = path_real(*target, &real);
+                if (r < 0)
+                        return path_error(error, r, "target", *target);
+                replace(target, real);
+                return set_name(options, name, "target", error);
+        }
+        if (r == 0 && !S_ISREG(found.st_mode))
+                return error_set(error, -EINVAL, "target %s is neither a directory nor a file", *target);
+        if (r < 0 && r != -ENOENT)
+                return path_error(error, r, "target", *target);
+        if (!*last_component(*target))
+                return error_set(error, -EINVAL, "target %s: the directory does not exist", *target);
+        r = split(target, "target: the directory in which it is to be created,", &own, error);
+        return r < 0 ? r : set_name(options, own, "target", error);
+}
+
+/* `given` is SOURCE as the user wrote it. */
+static int prepare_file(struct options *options, const char *given, struct error *error)
+{
+        const char *name = last_component(given);
+        struct stat found, log;
+        int r;
+
+        if (options->log_file && stat(options->source, &found) == 0 && stat(options->log_file, &log) == 0 &&
+            found.st_dev == log.st_dev && found.st_ino == log.st_ino)
+                return error_set(error, -EINVAL, "--log %s is the source, which is never written", options->log_file);
+        r = split(&options->source, "source", &options->source_file, error);
+        if (r == 0 && strcmp(options->source_file, ".cvv") == 0)
+                r = error_set(error, -EINVAL, "source %s: .cvv is the name of cvv's own directory", given);
+        for (size_t i = 0; r == 0 && i < options->targets.count; i++)
+                r = prepare_file_target(options, i, name, error);
         return r;
+}
+
+int prepare_copy(struct options *options, struct error *error)
+{
+        cleanup(pointer_free) char *given = strdup(options->source);
+        struct stat found;
+        char *real;
+        int r;
+
+        if (!given)
+                return error_set(error, -ENOMEM, "out of memory");
+        if (strcmp(given, "none") == 0)
+                return error_set(error, -EINVAL, "SOURCE none is for cvv mount: there would be nothing to copy");
+        r = check_answers("source", given, error);
+        if (r == 0)
+                r = prepare_others(options, error);
+        if (r < 0)
+                return r;
+        r = path_real(given, &real);
+        if (r < 0)
+                return path_error(error, r, "source", given);
+        replace(&options->source, real);
+        if (stat(options->source, &found) < 0)
+                return path_error(error, -errno, "source", given);
+        if (S_ISREG(found.st_mode))
+                return prepare_file(options, given, error);
+        if (!S_ISDIR(found.st_mode))
+                return error_set(error, -EINVAL, "source %s is neither a directory nor a file", given);
+        for (size_t i = 0; r == 0 && i < options->targets.count; i++)
+                r = prepare_target(&options->targets.items[i], error);
+        return r == 0 ? prepare_outside(options, error) : r;
 }

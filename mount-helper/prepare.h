@@ -1,4 +1,4 @@
-/* What is done before the daemon exists: paths made absolute, and what can be found wrong with them without opening a
+/* What is done before the daemon or any thread exists: paths made absolute, and what can be found wrong with them without opening a
  * device.
  */
 #ifndef CVV_MOUNT_HELPER_PREPARE_H
@@ -13,5 +13,10 @@
  * on which the paths lie. 0; -EINVAL (usage) or another -errno with a sentence; `options` then holds some of the paths, and
  * can be freed. */
 int prepare_mount(struct options *options, struct error *error) __attribute__((nonnull, warn_unused_result));
+
+/* The same for a copy, which has no mount point. Where SOURCE is a file, `source` becomes its directory, source_file its
+ * name there, each target the directory that receives it, and target_files its names there: that of SOURCE as given where
+ * TARGET is a directory, else TARGET's last component. */
+int prepare_copy(struct options *options, struct error *error) __attribute__((nonnull, warn_unused_result));
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,5 +92,19 @@ int quote_words(size_t count, char *const *words, char **ret_text)
         }
         *to = '\0';
         *ret_text = pointer_steal(&text);
+        return 0;
+}
+
+int quote_resume(int argc, char *const *argv, char **ret_text)
+{
+        cleanup(pointer_free) char *words = NULL;
+        char *text;
+        int r = quote_words((size_t)argc, argv, &words);
+
+        if (r < 0)
+                return r;
+        if (asprintf(&text, "resume with: %s", words) < 0)
+                return -ENOMEM;
+        *ret_text = text;
         return 0;
 }

@@ -11,4 +11,7 @@
 /* One line, the `count` words separated by a space. The caller frees *ret_text. 0 or -ENOMEM. */
 int quote_words(size_t count, char *const *words, char **ret_text) __attribute__((nonnull(3), warn_unused_result));
 
+/* The line that resumes: "resume with: " and the words of the command line. As quote_words(). */
+int quote_resume(int argc, char *const *argv, char **ret_text) __attribute__((nonnull, warn_unused_result));
+
 #endif

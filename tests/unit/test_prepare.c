@@ -115,12 +115,99 @@ static void a_state_or_log_inside_the_source_is_usage(void **state)
         }
 }
 
+static int prepare_for_copy(char *source, char *first, char *second, struct options *options, struct error *error)
+{
+        char *words[] = {source, first, second};
+
+        assert_int_equal(options_parse_copy(second ? 3 : 2, words, options, error), 0);
+        return prepare_copy(options, error);
+}
+
+static void a_file_goes_into_a_directory_or_gets_a_new_name(void **state)
+{
+        char source[] = "plain", first[] = "t1", second[] = "./new.mov", expected[128];
+        struct options options;
+        struct error error = {0};
+
+        (void)state;
+        assert_int_equal(prepare_for_copy(source, first, second, &options, &error), 0);
+        assert_string_equal(options.source, base);
+        assert_string_equal(options.source_file, "plain");
+        (void)snprintf(expected, sizeof(expected), "%s/t1", base); /* fits */
+        assert_string_equal(options.targets.items[0], expected);
+        assert_string_equal(options.target_files.items[0], "plain");
+        assert_string_equal(options.targets.items[1], base);
+        assert_string_equal(options.target_files.items[1], "new.mov");
+        options_deinit(&options);
+}
+
+static void a_link_to_a_file_gives_its_own_name(void **state)
+{
+        char source[] = "link", target[] = "t1";
+        struct options options;
+        struct error error = {0};
+
+        (void)state;
+        assert_int_equal(symlink("plain", "link"), 0);
+        assert_int_equal(prepare_for_copy(source, target, NULL, &options, &error), 0);
+        assert_string_equal(options.source_file, "plain");
+        assert_string_equal(options.target_files.items[0], "link");
+        options_deinit(&options);
+}
+
+static void a_directory_is_copied_whole(void **state)
+{
+        char source[] = "source", target[] = "t2";
+        struct options options;
+        struct error error = {0};
+
+        (void)state;
+        assert_int_equal(prepare_for_copy(source, target, NULL, &options, &error), 0);
+        assert_null(options.source_file);
+        assert_int_equal(options.target_files.count, 0);
+        options_deinit(&options);
+}
+
+static void what_cannot_be_copied_is_usage(void **state)
+{
+        static const struct {
+                const char *source, *target, *containing;
+        } cases[] = {
+            {"nowhere", "t1", "nowhere"},
+            {"none", "t1", "nothing to copy"},
+            {"/dev/null", "t1", "neither a directory nor a file"},
+            {"source", "plain", "not a directory"},
+            {"source", "no/t1", "does not exist"},
+            {"plain", "no/t1", "no"},
+            {"plain", "t1/new/", "does not exist"},
+            {"plain", "/dev/null", "neither a directory nor a file"},
+            {"plain", "t1/.cvv", "cvv's own"},
+        };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                struct options options;
+                struct error error = {0};
+                char source[32], target[32];
+
+                (void)snprintf(source, sizeof(source), "%s", cases[i].source); /* fits */
+                (void)snprintf(target, sizeof(target), "%s", cases[i].target); /* fits */
+                assert_int_equal(prepare_for_copy(source, target, NULL, &options, &error), -EINVAL);
+                assert_non_null(strstr(error.message, cases[i].containing));
+                options_deinit(&options);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
             cmocka_unit_test_setup_teardown(paths_become_absolute, set_up, tear_down),
             cmocka_unit_test_setup_teardown(none_as_source_is_no_path, set_up, tear_down),
             cmocka_unit_test_setup_teardown(what_is_missing_or_no_directory_is_usage, set_up, tear_down),
+            cmocka_unit_test_setup_teardown(a_file_goes_into_a_directory_or_gets_a_new_name, set_up, tear_down),
+            cmocka_unit_test_setup_teardown(a_link_to_a_file_gives_its_own_name, set_up, tear_down),
+            cmocka_unit_test_setup_teardown(a_directory_is_copied_whole, set_up, tear_down),
+            cmocka_unit_test_setup_teardown(what_cannot_be_copied_is_usage, set_up, tear_down),
             cmocka_unit_test_setup_teardown(a_state_or_log_inside_the_source_is_usage, set_up, tear_down),
         };
 

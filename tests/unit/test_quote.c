@@ -90,6 +90,18 @@ static void a_shell_reads_the_same_words_back(void **state)
         assert_memory_equal(got, all, 255);
 }
 
+static void the_line_that_resumes_is_the_command_line(void **state)
+{
+        char program[] = "cvv", source[] = "my card", option[] = "--json";
+        char *words[] = {program, option, source};
+        char *text;
+
+        (void)state;
+        assert_int_equal(quote_resume(3, words, &text), 0);
+        assert_string_equal(text, "resume with: cvv --json 'my card'");
+        free(text);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -98,6 +110,7 @@ int main(void)
             cmocka_unit_test(names_in_utf_8_stay_readable),
             cmocka_unit_test(what_a_terminal_would_obey_is_written_in_octal),
             cmocka_unit_test(a_shell_reads_the_same_words_back),
+            cmocka_unit_test(the_line_that_resumes_is_the_command_line),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
