@@ -11,6 +11,7 @@
 #include "core/io.h"
 #include "core/log.h"
 #include "core/marks.h"
+#include "core/need.h"
 #include "core/publish.h"
 #include "core/steps.h"
 #include "core/touched.h"
@@ -20,6 +21,7 @@ enum { SINGLE_SYNCS_MAX = 8 };
 
 struct checkpointer {
         struct view *view;
+        struct verify *verify;
         struct target *target;
         bool (*idle)(void *context);
         void *idle_context;
@@ -108,6 +110,25 @@ static void mark(struct target *target, struct unsynced_list *list, bool *comple
         }
 }
 
+/* Hands over what is to be looked at before it gets its name, or because its digest is not known; takes it off `complete` where it has to wait. */
+static void verify(struct checkpointer *checkpointer, const struct unsynced_list *list, bool *complete)
+{
+        struct target *target = checkpointer->target;
+        const struct options *options = view_context(checkpointer->view)->options;
+
+        for (size_t i = 0; i < list->count; i++) {
+                struct file *file = list->items[i].file;
+                struct node_record node;
+
+                if (!complete[i] || view_node(checkpointer->view, file->id, &node) < 0 ||
+                    !verify_wants(checkpointer->verify, &node, target->slot))
+                        continue;
+                complete[i] = need_may_publish(options, &node, target->slot);
+                verify_add(checkpointer->verify, file, target->slot);
+        }
+}
+
+/* `complete` NULL: all of the list. */
 static void publish(struct checkpointer *checkpointer, const struct unsynced_list *list, const bool *complete)
 {
         struct target *target = checkpointer->target;
@@ -116,7 +137,7 @@ static void publish(struct checkpointer *checkpointer, const struct unsynced_lis
         if (publish_begin(checkpointer->view, target, &batch) < 0)
                 return; /* no memory: complete and unpublished, it is found again by the fill */
         for (size_t i = 0; i < list->count; i++)
-                if (complete[i])
+                if (!complete || complete[i])
                         publish_add(batch, list->items[i].file);
         publish_end(batch);
 }
@@ -159,6 +180,7 @@ static void run_checkpoint(struct checkpointer *checkpointer, struct unsynced_li
                 return; /* complete and unpublished: the fill finds it again */
         }
         log_checkpoint(checkpointer, list);
+        verify(checkpointer, list, complete);
         publish(checkpointer, list, complete);
 }
 
@@ -180,7 +202,7 @@ static bool is_due_locked(const struct target *target, uint64_t now)
 static bool is_over_locked(const struct target *target)
 {
         return target->stopping && (!target->writer_started || target->writer_ended) && target->unsynced.count == 0 &&
-               target->checkpoint_wanted <= target->checkpoint_done;
+               target->verified.count == 0 && target->checkpoint_wanted <= target->checkpoint_done;
 }
 
 static void finish_directories(struct checkpointer *checkpointer)
@@ -229,6 +251,26 @@ static void round_locked(struct checkpointer *checkpointer)
         mutex_lock(&target->lock);
 }
 
+/* Gives their names to what was verified: its marks are committed since before it was looked at. With the lock held before and after. */
+static void publish_verified_locked(struct checkpointer *checkpointer)
+{
+        struct target *target = checkpointer->target;
+        struct unsynced_list list = target->verified;
+
+        target->verified = (struct unsynced_list){ 0 };
+        target->publishing_verified = true;
+        mutex_unlock(&target->lock);
+        publish(checkpointer, &list, NULL);
+        release(checkpointer, &list);
+        drop_list(&list);
+        mutex_lock(&target->lock);
+        target->publishing_verified = false;
+        mutex_unlock(&target->lock);
+        if (target->changed)
+                target->changed(target->changed_context, target);
+        mutex_lock(&target->lock);
+}
+
 static void *checkpoint_main(void *argument)
 {
         struct checkpointer *checkpointer = argument;
@@ -238,7 +280,14 @@ static void *checkpoint_main(void *argument)
         while (!is_over_locked(target)) {
                 uint64_t now = clock_now_ns();
 
+                if (target->verified.count > 0) {
+                        publish_verified_locked(checkpointer);
+                        continue;
+                }
                 if (is_due_locked(target, now)) {
+                        mutex_unlock(&target->lock);
+                        verify_wait_room(checkpointer->verify, target->slot); /* so the target goes at the pace of its verification */
+                        mutex_lock(&target->lock);
                         round_locked(checkpointer);
                         continue;
                 }
@@ -248,7 +297,7 @@ static void *checkpoint_main(void *argument)
                         finish_directories(checkpointer);
                         mutex_lock(&target->lock);
                 }
-                if (!is_over_locked(target) && !is_due_locked(target, clock_now_ns())) {
+                if (!is_over_locked(target) && target->verified.count == 0 && !is_due_locked(target, clock_now_ns())) {
                         uint64_t since = target->unsynced.count > 0 ? target->unsynced.since_ns : now;
 
                         (void)condition_wait_until(&target->checkpoint, &target->lock,
@@ -266,7 +315,7 @@ static void *checkpoint_main(void *argument)
         return NULL;
 }
 
-int checkpoint_start(struct view *view, struct target *target, bool (*idle)(void *context), void *idle_context)
+int checkpoint_start(struct view *view, struct verify *verify, struct target *target, bool (*idle)(void *context), void *idle_context)
 {
         struct checkpointer *checkpointer = calloc(1, sizeof(*checkpointer));
         char name[16];
@@ -274,7 +323,7 @@ int checkpoint_start(struct view *view, struct target *target, bool (*idle)(void
 
         if (!checkpointer)
                 return -ENOMEM;
-        *checkpointer = (struct checkpointer){ .view = view, .target = target, .idle = idle, .idle_context = idle_context };
+        *checkpointer = (struct checkpointer){ .view = view, .verify = verify, .target = target, .idle = idle, .idle_context = idle_context };
         (void)snprintf(name, sizeof(name), "cvv-sync-%u", target->n); /* a cut name is still a name */
         result = thread_start(&target->checkpointer, name, checkpoint_main, checkpointer);
         if (result < 0)

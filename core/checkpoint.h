@@ -2,7 +2,8 @@
  *
  * Each target has a thread of its own for this, so that a hung one delays nobody's marks. An interval ends after 2 s, 256 MiB, many
  * small files, or when somebody asks. The order (the argument stands in publish.h):
- *   take the un-synced list; sync; marks into the state; commit, and wait for it; publish; directory sync; record.
+ *   take the un-synced list; sync; marks into the state; commit, and wait for it; (verification, in modes that verify, after which it comes back;)
+ *   publish; directory sync; record.
  * Only what was on the list before the sync began is marked. After a failed sync everything on the list is lacking again, whatever a later
  * sync says: the kernel may have dropped the pages.
  *
@@ -12,9 +13,10 @@
 #define CVV_CORE_CHECKPOINT_H
 
 #include "core/file.h"
+#include "core/verify.h"
 
 /* `idle` says, without blocking, whether nothing more is on its way to any target: then directories are finished. */
-int checkpoint_start(struct view *view, struct target *target, bool (*idle)(void *context), void *idle_context);
+int checkpoint_start(struct view *view, struct verify *verify, struct target *target, bool (*idle)(void *context), void *idle_context);
 /* Asks for a checkpoint of what is written now. Returns its ticket. */
 uint64_t checkpoint_request(struct target *target);
 /* Waits for a ticket: 0, or -ETIMEDOUT at `deadline_ns`. */

@@ -606,6 +606,8 @@ int chunkmove_run(struct move *move)
         }
         if (result < 0)
                 atomic_store(&move->dropped, UINT64_MAX);
+        if (result == -EBADMSG || result == -ESTALE)
+                file_forget_digest(move->file, generation); /* it was fed what was read */
         blame_origin(&reading, result < 0 ? result : -ESTALE);
         readers = file_move_read_done(move, result == 0, &hash);
         queue_last(&reading);

@@ -1,5 +1,6 @@
 #include "core/error.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -44,6 +45,18 @@ void error_escape(const char *text, char *ret_buffer, size_t size)
                 }
         }
         ret_buffer[used] = '\0';
+}
+
+const char *error_describe(int error)
+{
+        switch (error) {
+        case -EILSEQ:
+                return "it does not read back as it was written";
+        case -EBADMSG:
+                return "a second reading gave other bytes";
+        default:
+                return strerror(-error);
+        }
 }
 
 int error_set(struct error *error, int code, const char *format, ...)

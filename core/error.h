@@ -20,6 +20,10 @@ struct error {
  * `code` is a negative errno. Control characters that the arguments bring in (names of files) are escaped as \xNN. */
 int error_set(struct error *error, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* What an error (negative errno) means, for people. As strerror(), with words of cvv's own for what a verification finds: -EILSEQ (a copy does not read
+ * back as it was written) and -EBADMSG (a second reading of the source gave other bytes). Static, or as lasting as strerror()'s. */
+const char *error_describe(int error);
+
 /* Copies `text` into `ret_buffer` (of `size` bytes, at least 1; always terminated) with control characters and bytes that
  * are not UTF-8 written as \xNN, so that no name from a disk reaches a terminal or a line-based file raw. */
 void error_escape(const char *text, char *ret_buffer, size_t size);

@@ -185,6 +185,7 @@ static int load(struct file *file, const struct node_record *node)
         file->ctime_ns = node->ctime_ns;
         file->source_ino = node->source_ino;
         file->has_source = node->flags & VIEW_NODE_SOURCE;
+        file->source_lost = node->flags & VIEW_NODE_UNAVAILABLE;
         bitmap_init(&file->hashed, file->chunk_count);
         for (unsigned slot = 0; slot < file->part_count; slot++) {
                 bitmap_init(&file->parts[slot].written, file->chunk_count);
@@ -358,28 +359,31 @@ void files_each(struct files *files, bool (*visit)(void *context, struct file *f
         }
 }
 
+void file_retire_part_locked(struct file *file, unsigned slot)
+{
+        struct file_part *part = &file->parts[slot];
+        int *fds = part->fd < 0 ? NULL : reallocarray(file->old_fds, file->old_fd_count + 1, sizeof(*fds));
+
+        if (fds) {
+                file->old_fds = fds;
+                file->old_fds[file->old_fd_count++] = part->fd; /* without memory it is lost, not closed under a reader */
+        }
+        part->fd = -1;
+        part->kind = PART_UNKNOWN;
+        part->metadata_set = part->publishing = part->dirty = false;
+}
+
 /* The record has a new generation, or other facts: everything live is void. Descriptors stay open for whoever reads now. */
 void file_reload(struct file *file)
 {
         struct node_record node;
         int result = view_node(file->files->view, file->id, &node);
-        int *fds;
 
         mutex_lock(&file->lock);
-        fds = reallocarray(file->old_fds, file->old_fd_count + file->part_count + 1, sizeof(*fds));
-        if (fds)
-                file->old_fds = fds;
         unload(file);
         file->epoch++;
-        for (unsigned slot = 0; slot < file->part_count; slot++) {
-                struct file_part *part = &file->parts[slot];
-
-                if (part->fd >= 0 && fds)
-                        file->old_fds[file->old_fd_count++] = part->fd; /* without memory it is lost, not closed under a reader */
-                part->fd = -1;
-                part->kind = PART_UNKNOWN;
-                part->metadata_set = part->publishing = part->dirty = false;
-        }
+        for (unsigned slot = 0; slot < file->part_count; slot++)
+                file_retire_part_locked(file, slot);
         file->digest_lost = file->digest_known = false;
         if (result == 0)
                 result = load(file, &node);
@@ -493,10 +497,13 @@ struct move *file_find_move_locked(struct file *file, uint64_t chunk)
         return NULL;
 }
 
-/* A reader who needs a move found no target that gives it the bytes: so the source does, if there is one. A target may hang. */
+/* A reader who needs a move found no target that gives it the bytes: so the source does, if there is one. A target may hang. So it does for a chunk
+ * whose hash nobody knows: a file that was taken as equal by its size and time is not copied on from the target while the source is there. */
 static int choose_origin_locked(struct file *file, uint64_t chunk, bool demand)
 {
-        if (demand && file->has_source && file->files->context->source)
+        bool known = bitmap_test(&file->hashed, chunk);
+
+        if (file->has_source && file->files->context->source && (demand || (!known && !file->source_lost)))
                 return MOVE_ORIGIN_SOURCE;
         return file_holder_locked(file, chunk, 0);
 }
@@ -596,6 +603,17 @@ static void settle_locked(struct move *move, bool somebody_has_it)
         move->in_file = false;
 }
 
+int file_set_hash_locked(struct file *file, uint64_t chunk, const struct hash128 *hash)
+{
+        int result = ensure_hashes(file);
+
+        if (result == 0)
+                result = bitmap_set(&file->hashed, chunk);
+        if (result == 0)
+                file->hashes[chunk] = *hash;
+        return result;
+}
+
 struct file_read *file_move_read_done(struct move *move, bool intact, const struct hash128 *hash)
 {
         struct file *file = move->file;
@@ -610,8 +628,7 @@ struct file_read *file_move_read_done(struct move *move, bool intact, const stru
         move->intact = intact;
         if (intact && move->generation == file->generation && move->chunk < file->chunk_count) {
                 move->hash = *hash;
-                if (ensure_hashes(file) == 0 && bitmap_set(&file->hashed, move->chunk) == 0)
-                        file->hashes[move->chunk] = *hash;
+                (void)file_set_hash_locked(file, move->chunk, hash); /* without memory the chunk is not known, and is read again */
         }
         waiters = move->waiters;
         move->waiters = NULL;
@@ -681,6 +698,21 @@ void file_feed_digest(struct file *file, uint64_t generation, uint64_t offset, c
         if (file->digest == digest) {
                 file->digest_busy = false;
                 digest = NULL;
+        }
+        mutex_unlock(&file->lock);
+        digest_free(digest);
+}
+
+void file_forget_digest(struct file *file, uint64_t generation)
+{
+        struct digest *digest = NULL;
+
+        mutex_lock(&file->lock);
+        if (file->generation == generation && !file->digest_known) {
+                if (!file->digest_busy)
+                        digest = file->digest; /* else whoever feeds it finds that it is the file's no more, and frees it */
+                file->digest = NULL;
+                file->digest_busy = false;
         }
         mutex_unlock(&file->lock);
         digest_free(digest);

@@ -48,6 +48,7 @@ struct file_part {
         struct bitmap present;
         bool dirty;                   /* its chunks may hold bytes already: holes are punched, not assumed */
         bool metadata_set;            /* on the partial file, after its last write */
+        bool verifying;               /* it waits for verification on this target, or is at it */
         bool publishing;              /* this version is getting its final name */
         bool whole_queued;            /* a job of wholemove.c is on its way there, of whatever version, or waits for its sync */
         bool passed_by;               /* somebody wanted to bring it there meanwhile, and is to come again: see wholemove_release() */
@@ -105,9 +106,11 @@ struct file {
         int64_t mtime_ns, ctime_ns;   /* of the source's version */
         uint64_t source_ino;
         bool has_source;
+        bool source_lost;             /* the source does not give it, as the record said when it was looked at last */
         bool digest_lost;             /* bytes came out of order: the digest comes from a later reading */
         bool digest_busy;             /* a mover feeds it, without the lock */
         bool digest_known;            /* the record has it */
+        bool rereading;               /* a thread of verification reads the source again */
         struct digest *digest;        /* NULL while nothing was fed */
         struct file_facts *facts;     /* as captured from the source; NULL before */
         struct bitmap hashed;
@@ -175,6 +178,13 @@ void file_facts_set(struct file *file, uint64_t generation, struct file_facts *f
 /* Whether a move of this generation aims at the slot. */
 bool file_is_claimed_locked(const struct file *file, unsigned slot);
 
+/* The part of a slot is void, and is looked for anew. Its descriptor stays open for whoever reads there now. */
+void file_retire_part_locked(struct file *file, unsigned slot);
+/* Records the hash of a chunk that was read outside of a move. 0 or -ENOMEM. */
+int file_set_hash_locked(struct file *file, uint64_t chunk, const struct hash128 *hash);
+
+/* The digest was fed bytes that proved to be wrong: it begins anew with the next reading from the start. */
+void file_forget_digest(struct file *file, uint64_t generation);
 /* Feeds bytes of the file that begin at `offset` to its digest where they are next in order. On the mover, without the lock. */
 void file_feed_digest(struct file *file, uint64_t generation, uint64_t offset, const void *data, uint64_t length);
 

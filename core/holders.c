@@ -84,7 +84,7 @@ void holders_open(struct file *file)
 
         if (view_node(view, file->id, &node) < 0 || view_primary_name(view, &node, &name) < 0 || !S_ISREG(node.mode))
                 return;
-        finished = node.complete & name.published;
+        finished = view_finished(&node, &name);
         for (CONTEXT_EACH_TARGET(context, context->target_mask & (finished | node.partial), target)) {
                 if (!target_serves_reads(target) || is_open(file, target))
                         continue;

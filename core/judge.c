@@ -27,14 +27,16 @@ static bool is_former(const struct node_record *node, const struct statx *stat, 
                same_version(node->copied_size, node->copied_mtime_ns, stat, granularity_ns);
 }
 
-static enum verdict judge_unpublished(const struct node_record *node, unsigned slot, const struct statx *stat,
-                                                enum existing existing, uint64_t granularity_ns)
+static enum verdict judge_unpublished(const struct node_record *node, unsigned slot, bool in_conflict, const struct statx *stat,
+                                      enum existing existing, uint64_t granularity_ns)
 {
         bool equal = judge_looks_equal(node, stat, granularity_ns);
 
         /* All chunks were present, only the name was missing: the crash came between the rename and its record. */
         if (equal && (node->complete >> slot & 1))
                 return VERDICT_OURS;
+        if (equal && in_conflict && S_ISREG(node->mode))
+                return VERDICT_COMPARE; /* it differed once, and perhaps in nothing but its bytes */
         if (equal && (existing != EXISTING_VERIFY || !S_ISREG(node->mode)))
                 return VERDICT_EQUAL;
         /* The source changed between the rename and its record: what stands there is the version that was complete before. */
@@ -72,7 +74,7 @@ enum verdict judge_target(const struct node_record *node, const struct name_reco
         if (S_ISDIR(node->mode))
                 return published ? VERDICT_AS_RECORDED : VERDICT_EQUAL;
         if (!published)
-                return judge_unpublished(node, slot, target_stat, existing, granularity_ns);
+                return judge_unpublished(node, slot, name->conflict >> slot & 1, target_stat, existing, granularity_ns);
         return judge_published(node, node->complete >> slot & 1, target_stat, granularity_ns);
 }
 
@@ -90,6 +92,8 @@ static void set_finished(struct node_record *node, struct name_record *name, uin
         node->complete |= bit;
         node->partial &= ~bit;
         node->skipped = skipped ? node->skipped | bit : node->skipped & ~bit;
+        if (skipped)
+                node->verified &= ~bit; /* whatever was read back there before, this is only thought to be it */
 }
 
 static bool change_verdict(void *context, struct node_record *node, struct name_record *name)
@@ -120,6 +124,7 @@ static bool change_verdict(void *context, struct node_record *node, struct name_
                 name->conflict &= ~bit;
                 node->conflict &= ~bit;
                 node->skipped &= ~bit;
+                node->verified &= ~bit;
                 if (node->nlink <= 1 || !(node->flags & VIEW_NODE_LINKS))
                         node->complete &= ~bit;
                 return true;
@@ -128,6 +133,7 @@ static bool change_verdict(void *context, struct node_record *node, struct name_
                         return false;
                 name->conflict |= bit;
                 node->conflict |= bit;
+                node->verified &= ~bit;
                 return true;
         }
         return false;

@@ -46,6 +46,15 @@ static int encode_group_locked(struct file *file, uint64_t chunk, struct statedb
         return result < 0 ? result : statedb_batch_put(batch, key.bytes, key.size, buffer, size);
 }
 
+static int encode_groups_locked(struct file *file, struct statedb_batch *batch)
+{
+        int result = 0;
+
+        for (uint64_t chunk = 0; file->chunk_count > 1 && chunk < file->chunk_count && result == 0; chunk += RECORD_GROUP_CHUNKS)
+                result = encode_group_locked(file, chunk, batch);
+        return result;
+}
+
 /* The state of the digest goes with the marks, so that after a crash it is never ahead of what a re-read could feed. */
 static void encode_digest_locked(struct file *file, struct statedb_batch *batch)
 {
@@ -101,6 +110,8 @@ static bool is_compared(const struct file *file, unsigned slot)
 /* The facts of the whole file that go into its record with the last mark. */
 static void finish_node_locked(struct file *file, struct node_record *node)
 {
+        if (bitmap_is_full(&file->hashed))
+                node->flags |= VIEW_NODE_HASHED;
         if (file->chunk_count == 1 && bitmap_test(&file->hashed, 0)) {
                 node->has_hash = true;
                 memcpy(node->hash, file->hashes[0].bytes, RECORD_HASH_BYTES);
@@ -138,6 +149,8 @@ static int fill_present(void *context, struct node_record *node, bool *ret_node_
         marking->complete = result == 0 && bitmap_is_full(&part->present);
         if (is_compared(file, marking->slot)) { /* a file that was there counts when all of it was compared */
                 *ret_present_delta = marking->complete && !(node->complete >> marking->slot & 1) ? (int64_t)file->size : 0;
+                if (marking->complete && result == 0)
+                        result = encode_groups_locked(file, batch);
         } else if (result == 0 && file->chunk_count > 1 && chunk != TARGET_WHOLE) {
                 result = encode_group_locked(file, chunk, batch);
                 encode_digest_locked(file, batch);
@@ -261,4 +274,148 @@ bool marks_written(struct file *file, struct target *target, uint64_t chunk, uin
                 (void)marks_lacking(file, target->slot, chunk, generation); /* nothing was recorded yet that could stay */
         file_unref(file);
         return false;
+}
+
+/* --- verification --- */
+
+struct verified_change {
+        unsigned slot, method;
+        uint64_t generation, target_mask;
+};
+
+static bool change_verified(void *context, struct node_record *node)
+{
+        const struct verified_change *change = context;
+        uint64_t bit = 1ull << change->slot;
+
+        if (node->generation != change->generation || !(node->complete & bit))
+                return false;
+        node->verified |= bit;
+        if (change->method > node->verify_method)
+                node->verify_method = (uint8_t)change->method;
+        if ((node->complete & ~node->verified & change->target_mask) == 0)
+                node->flags &= ~(uint32_t)VIEW_NODE_VERIFY;
+        return true;
+}
+
+int marks_verified(struct file *file, unsigned slot, uint64_t generation, unsigned method, uint64_t *counted)
+{
+        struct verified_change change = { .slot = slot, .method = method, .generation = generation,
+                                          .target_mask = files_context(file->files)->target_mask };
+        uint64_t bytes = *counted;
+
+        *counted = 0;
+        return view_update_verified(files_view(file->files), file->id, change_verified, &change, slot, bytes);
+}
+
+struct seen_change {
+        uint64_t generation;
+        uint32_t set, clear;                 /* flags */
+        const struct digest_values *digests; /* or NULL */
+        const struct hash128 *hash;          /* of a file of one chunk, or NULL */
+};
+
+static bool change_seen(void *context, struct node_record *node)
+{
+        const struct seen_change *change = context;
+
+        if (node->generation != change->generation)
+                return false;
+        node->flags = (node->flags | change->set) & ~change->clear;
+        if (change->digests)
+                node->digests = *change->digests;
+        if (change->hash) {
+                node->has_hash = true;
+                memcpy(node->hash, change->hash->bytes, RECORD_HASH_BYTES);
+        }
+        return true;
+}
+
+/* The values of a digest that has all bytes of the file; NULL where it has not. */
+static const struct digest_values *whole_digest(struct file *file, const struct digest *digest, struct digest_values *values)
+{
+        MUTEX_SCOPE(&file->lock);
+        if (!digest || digest_position(digest) != file->size)
+                return NULL;
+        digest_final(digest, values);
+        file->digest_known = true;
+        return values;
+}
+
+int marks_digest(struct file *file, uint64_t generation, const struct digest *digest)
+{
+        struct digest_values values;
+        struct seen_change change = { .generation = generation, .digests = whole_digest(file, digest, &values) };
+
+        return change.digests ? view_update(files_view(file->files), file->id, change_seen, &change) : 0;
+}
+
+int marks_reread(struct file *file, uint64_t generation, const struct digest *digest)
+{
+        struct digest_values values;
+        struct seen_change change = { .generation = generation, .set = VIEW_NODE_REREAD,
+                                      .digests = whole_digest(file, digest, &values) };
+
+        return view_update(files_view(file->files), file->id, change_seen, &change);
+}
+
+static int fill_hashes(void *context, struct node_record *node, bool *ret_node_changed, struct statedb_batch *batch,
+                       int64_t *ret_present_delta)
+{
+        struct marking *marking = context;
+        struct file *file = marking->file;
+
+        (void)ret_present_delta; /* nothing comes or goes */
+        MUTEX_SCOPE(&file->lock);
+        if (file->generation != marking->generation || node->generation != marking->generation || !bitmap_is_full(&file->hashed))
+                return NOT_CONCERNED;
+        finish_node_locked(file, node);
+        *ret_node_changed = true;
+        return encode_groups_locked(file, batch);
+}
+
+int marks_hashed(struct file *file, uint64_t generation)
+{
+        struct marking marking = { .file = file, .generation = generation };
+        int result = view_apply_marks(files_view(file->files), file->id, 0, fill_hashes, &marking);
+
+        return result == NOT_CONCERNED ? -ESTALE : result;
+}
+
+int marks_unhashed(struct file *file, uint64_t generation)
+{
+        struct seen_change change = { .generation = generation, .set = VIEW_NODE_VERIFY,
+                                      .clear = VIEW_NODE_HASHED | VIEW_NODE_REREAD };
+
+        return view_update(files_view(file->files), file->id, change_seen, &change);
+}
+
+static bool change_condemned(void *context, struct node_record *node)
+{
+        const struct verified_change *change = context;
+        uint64_t bit = 1ull << change->slot;
+
+        if (node->generation != change->generation || !((node->complete | node->verified) & bit))
+                return false;
+        node->complete &= ~bit;
+        node->verified &= ~bit;
+        node->skipped &= ~bit;
+        return true;
+}
+
+/* First the records say that the slot lacks the file, with all that follows for the totals; then the live maps do. Its name stays published: what
+ * stands under it may be replaced (judge_target). */
+int marks_condemn(struct file *file, unsigned slot, uint64_t generation)
+{
+        struct verified_change change = { .slot = slot, .generation = generation };
+        struct file_part *part = &file->parts[slot];
+        int result = view_update(files_view(file->files), file->id, change_condemned, &change);
+
+        if (result < 0)
+                return result;
+        mutex_lock(&file->lock);
+        if (file->generation == generation && part->kind == PART_FINISHED)
+                file_retire_part_locked(file, slot);
+        mutex_unlock(&file->lock);
+        return marks_forget_slot(file, slot);
 }

@@ -23,6 +23,18 @@ int marks_present(struct file *file, unsigned slot, uint64_t chunk, uint64_t gen
 int marks_lacking(struct file *file, unsigned slot, uint64_t chunk, uint64_t generation);
 /* After a failed sync of a target: whatever of any live file is written there and not marked is lacking. */
 void marks_lose_unsynced(struct files *files, unsigned slot);
+/* The copy of this generation under its final name on `slot` is bad: all of it is lacking there, and what is brought in its place replaces it. */
+int marks_condemn(struct file *file, unsigned slot, uint64_t generation);
+/* The slot's copy of that generation was read back in this way (enum readback_method) and is as it should be. *counted bytes of it stand in the totals as
+ * verified; that many are taken over, and *counted is 0 then. */
+int marks_verified(struct file *file, unsigned slot, uint64_t generation, unsigned method, uint64_t *counted);
+/* The source gave the same bytes again; `digest` (or NULL) has been fed all of them. */
+int marks_reread(struct file *file, uint64_t generation, const struct digest *digest);
+/* A digest that has been fed all bytes of that generation. */
+int marks_digest(struct file *file, uint64_t generation, const struct digest *digest);
+/* The live hashes of all chunks are recorded; or (marks_unhashed) they cannot be relied on, and are to be made anew. */
+int marks_hashed(struct file *file, uint64_t generation);
+int marks_unhashed(struct file *file, uint64_t generation);
 /* Everything of the slot is lacking: its partial file is gone or of no use. */
 int marks_forget_slot(struct file *file, unsigned slot);
 

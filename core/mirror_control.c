@@ -31,6 +31,7 @@ static int check(struct mirror *mirror, const struct command *command, struct ch
         ret_checked->id = VIEW_ROOT;
         switch (command->kind) {
         case COMMAND_FILL:
+        case COMMAND_VERIFY:
                 result = mirror_resolve(mirror, command->path, &ret_checked->id);
                 return result < 0 ? error_set(error, result, "%s: %s", command->path, strerror(-result)) : 0;
         case COMMAND_RESYNC:
@@ -40,11 +41,6 @@ static int check(struct mirror *mirror, const struct command *command, struct ch
         case COMMAND_REMOVE:
                 if (!find_target(mirror, command->target))
                         return error_set(error, -EINVAL, "there is no target %u", command->target);
-                return error_set(error, -EOPNOTSUPP, "this version does not have that command yet");
-        case COMMAND_VERIFY:
-                result = mirror_resolve(mirror, command->path, &ret_checked->id);
-                if (result < 0)
-                        return error_set(error, result, "%s: %s", command->path, strerror(-result));
                 return error_set(error, -EOPNOTSUPP, "this version does not have that command yet");
         case COMMAND_ADD:
                 return error_set(error, -EOPNOTSUPP, "this version does not have that command yet");
@@ -77,6 +73,14 @@ static int set_fill_all(struct mirror *mirror)
 int mirror_fill(struct mirror *mirror, uint64_t id)
 {
         int result = id == VIEW_ROOT ? set_fill_all(mirror) : scan_queue_tree(mirror->reconcile, mirror->view, id, VIEW_QUEUE_ASKED);
+
+        scheduler_kick(mirror->scheduler);
+        return result;
+}
+
+static int verify(struct mirror *mirror, uint64_t id)
+{
+        int result = scan_verify_tree(mirror->reconcile, mirror->view, id);
 
         scheduler_kick(mirror->scheduler);
         return result;
@@ -124,6 +128,7 @@ static int retry(struct mirror *mirror)
         for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
                 if (target_state(target) != TARGET_ONLINE && target->root.fd >= 0)
                         target_set_state(target, TARGET_BEHIND, "retry");
+        verify_forget_attempts(mirror->verify);
         atomic_store(&mirror->context.source_absent, false);
         scan_again(mirror->scan);
         scheduler_resync(mirror->scheduler, mirror->context.target_mask);
@@ -159,8 +164,10 @@ static int carry_out(struct mirror *mirror, const struct checked *checked)
                 return mirror_fill(mirror, checked->id);
         case COMMAND_PAUSE:
                 scheduler_pause(mirror->scheduler, true);
+                verify_pause(mirror->verify, true);
                 return 0;
         case COMMAND_RESUME:
+                verify_pause(mirror->verify, false);
                 scheduler_pause(mirror->scheduler, false);
                 return 0;
         case COMMAND_RETRY:
@@ -169,10 +176,12 @@ static int carry_out(struct mirror *mirror, const struct checked *checked)
                 return resync(mirror, command->target);
         case COMMAND_LIMIT:
                 limiter_set_rate(mirror->context.limiter, command->limit_bytes_per_s);
+                verify_set_limit(mirror->verify, command->limit_bytes_per_s);
                 return 0;
         case COMMAND_CHECKPOINT:
                 return mirror_checkpoint(mirror, clock_now_ns() + CHECKPOINT_S * 1000000000ull);
         case COMMAND_VERIFY:
+                return verify(mirror, checked->id);
         case COMMAND_ADD:
         case COMMAND_REMOVE:
                 break;

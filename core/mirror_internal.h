@@ -1,5 +1,6 @@
 /* What the parts of the mirror share: mirror_life.c (lifecycle), mirror_view.c (names, attributes, directories), mirror_data.c (reading),
- * mirror_status.c (status), mirror_walk.c (all names in the order of their paths), mirror_lists.c (lists), mirror_control.c (commands). For these files alone.
+ * mirror_status.c (status), mirror_walk.c (all names in the order of their paths), mirror_lists.c (lists),
+ * mirror_erase.c (whether the source may be erased), mirror_control.c (commands). For these files alone.
  */
 #ifndef CVV_CORE_MIRROR_INTERNAL_H
 #define CVV_CORE_MIRROR_INTERNAL_H
@@ -12,6 +13,7 @@
 #include "core/scan.h"
 #include "core/scheduler.h"
 #include "core/setup.h"
+#include "core/verify.h"
 #include "core/view.h"
 
 struct mirror {
@@ -20,6 +22,7 @@ struct mirror {
         struct view *view;
         struct reconcile *reconcile;
         struct files *files;
+        struct verify *verify;
         struct scheduler *scheduler;
         struct scan *scan;
         uid_t owner;
@@ -37,7 +40,13 @@ struct mirror {
 int mirror_fill(struct mirror *mirror, uint64_t id);
 /* The slots where a node is finished: complete, and published under its first name. */
 uint64_t mirror_finished_slots(struct mirror *mirror, const struct node_record *node);
+/* Nothing is copied any more, and something is still looked at. */
+bool mirror_is_verifying(struct mirror *mirror);
 enum file_state mirror_node_state(struct mirror *mirror, const struct node_record *node);
+
+/* Whether only a look at the source, which is yet to come or under way, stands between now and `yes` in safe-to-erase; and begins one. */
+bool mirror_look_is_due(struct mirror *mirror);
+void mirror_look_again(struct mirror *mirror);
 
 /* Calls `visit` for each name of the source, directories just before what is below them, in the order of the bytes of the paths (those of
  * directories with a slash at the end), until it returns false. Arguments are valid during the call, which is without locks. */

@@ -77,13 +77,15 @@ static bool is_outdated(struct file *file, const struct node_record *node)
 
 /* Size and times are as they were, and the bytes, or what the mover saw of them, are not. Where a target has the file whole, that version
  * stays: the hashes of all of its chunks are known, so no others get to the targets that lack it, and what a new generation published could
- * not be told from it. */
+ * not be told from it. While nothing can have its final name yet, as the second reading of the source is still to come, that is no concern. */
 static int begin_again(struct mirror *mirror, uint64_t id, const struct node_record *node)
 {
+        const struct options *options = mirror->context.options;
         cleanup(pointer_free) char *path = NULL;
         int result;
 
-        if (node->complete != 0) {
+        if (node->complete != 0 && (options->mode == MODE_TRANSFER || (node->flags & VIEW_NODE_REREAD) ||
+                                    mirror_finished_slots(mirror, node) != 0)) {
                 if (view_path(mirror->view, id, &path) == 0)
                         log_warning("%s has other bytes in the source than those that were copied, with the same size and times", path);
                 return -EIO;
@@ -164,6 +166,14 @@ static bool nothing_is_moved(struct mirror *mirror)
         return scheduler_is_idle(mirror->scheduler) && !(atomic_load(&mirror->context.fill_all) && scan_is_running(mirror->scan));
 }
 
+static bool targets_are_drained(struct mirror *mirror)
+{
+        for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
+                if (target_takes_writes(target) && !target_is_drained(target))
+                        return false;
+        return true;
+}
+
 /* Nothing more is on its way to any target that works: then directories get their times. What was queued for a target when it was asked what
  * is moved may have asked for more as it ended, and that may even be with another target by now, one that was looked at before: so nothing
  * may have been asked for all the while. */
@@ -172,12 +182,15 @@ static bool nothing_on_its_way(void *context)
         struct mirror *mirror = context;
         uint64_t asked = scheduler_asked(mirror->scheduler);
 
-        if (!nothing_is_moved(mirror))
-                return false;
-        for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
-                if (target_takes_writes(target) && !target_is_drained(target))
-                        return false;
-        return nothing_is_moved(mirror) && scheduler_asked(mirror->scheduler) == asked;
+        /* From a target to verification and back: what was at the one when the other was asked is at the one again, or done. */
+        return nothing_is_moved(mirror) && targets_are_drained(mirror) && verify_is_idle(mirror->verify) &&
+               targets_are_drained(mirror) && nothing_is_moved(mirror) && scheduler_asked(mirror->scheduler) == asked;
+}
+
+bool mirror_is_verifying(struct mirror *mirror)
+{
+        return nothing_is_moved(mirror) && targets_are_drained(mirror) &&
+               (!verify_is_idle(mirror->verify) || mirror_look_is_due(mirror));
 }
 
 bool mirror_is_busy(struct mirror *mirror)
@@ -189,7 +202,7 @@ bool mirror_is_busy(struct mirror *mirror)
         for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
                 if (target_takes_writes(target) && touched_pending(target))
                         return true;
-        return false;
+        return mirror_look_is_due(mirror);
 }
 
 void mirror_on_idle(struct mirror *mirror, void (*notify)(void *context), void *context)
@@ -217,10 +230,11 @@ static void on_scan_ended(void *context)
 static void watch_target(struct mirror *mirror, struct target *target)
 {
         uint64_t now = clock_now_ns(), stuck_ns = target->root.io ? devio_stuck_ns(target->root.io) : 0;
+        uint64_t verify_ns = verify_stuck_ns(mirror->verify, target->slot);
         bool hangs, slow, reads_hang = false, reads_end = false, recovers = false;
 
         mutex_lock(&target->lock);
-        hangs = stuck_ns > WRITE_HANG_MS * 1000000ull ||
+        hangs = stuck_ns > WRITE_HANG_MS * 1000000ull || verify_ns > WRITE_HANG_MS * 1000000ull ||
                 (target->writer_busy_since_ns && now > target->writer_busy_since_ns + WRITE_HANG_MS * 1000000ull) ||
                 (target->syncing_since_ns && now > target->syncing_since_ns + SYNC_HANG_MS * 1000000ull);
         slow = target->state == TARGET_ONLINE && target->writer_busy_since_ns &&
@@ -287,6 +301,8 @@ static void *watchdog_main(void *argument)
                         for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
                                 if (touched_pending(target))
                                         checkpoint_wake(target);
+                if (!atomic_load(&mirror->surveying) && nothing_on_its_way(mirror) && mirror_look_is_due(mirror))
+                        mirror_look_again(mirror);
                 if (notify && !mirror_is_busy(mirror))
                         notify(notify_context);
                 context_room_wait_until(&mirror->context, serial, next_tick_ns);
@@ -392,7 +408,9 @@ static int make_modules(struct mirror *mirror)
         if (result == 0)
                 result = files_new(mirror->view, &mirror->files);
         if (result == 0)
-                result = scheduler_new(mirror->files, &mirror->scheduler);
+                result = verify_new(mirror->files, &mirror->verify);
+        if (result == 0)
+                result = scheduler_new(mirror->files, mirror->verify, &mirror->scheduler);
         if (result == 0)
                 result = scan_new(mirror->reconcile, mirror->view, on_scan_ended, mirror, &mirror->scan);
         return result;
@@ -416,8 +434,6 @@ static int open_mirror(const struct options *options, bool survey, void (*notice
         atomic_init(&mirror->surveying, survey);
         result = survey ? setup_open_untouched(options, error, &mirror->setup)
                         : setup_open(options, notice, error, &mirror->setup);
-        if (result == 0 && options->mode != MODE_TRANSFER && notice)
-                notice("this version copies and does not read back yet: nothing is reported as verified; --mode transfer says the same");
         if (result == 0) {
                 result = make_services(mirror, options);
                 set_up_context(mirror, options);
@@ -478,7 +494,7 @@ static int start_looking(struct mirror *mirror)
 
 static int start_work(struct mirror *mirror)
 {
-        int result = 0;
+        int result = verify_start(mirror->verify);
 
         for (size_t i = 0; i < mirror->setup.target_count && result == 0; i++) {
                 struct target *target = mirror->setup.targets[i];
@@ -486,7 +502,7 @@ static int start_work(struct mirror *mirror)
                 part_sweep(mirror->view, target);
                 if (mirror->context.unclean)
                         touched_add(target, VIEW_ROOT);
-                result = checkpoint_start(mirror->view, target, nothing_on_its_way, mirror);
+                result = checkpoint_start(mirror->view, mirror->verify, target, nothing_on_its_way, mirror);
         }
         return result == 0 ? scheduler_start(mirror->scheduler, choose_fillers(mirror)) : result;
 }
@@ -681,6 +697,7 @@ int mirror_stop(struct mirror *mirror, uint64_t deadline_ns)
         ended = stop_watchdog(mirror, soon_ns) && ended;
         ended = scan_stop(mirror->scan, soon_ns) && ended;
         ended = scheduler_stop(mirror->scheduler, soon_ns) && ended;
+        ended = verify_stop(mirror->verify, soon_ns) && ended;
         for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
                 begin_stop(target); /* all at once: a slow one has the others wait for it only once */
         for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
@@ -709,6 +726,7 @@ void mirror_free(struct mirror *mirror)
                 touched_free(mirror->setup.targets[i]);
         scan_free(mirror->scan);
         scheduler_free(mirror->scheduler);
+        verify_free(mirror->verify);
         files_free(mirror->files);
         reconcile_free(mirror->reconcile);
         view_free(mirror->view);

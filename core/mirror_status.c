@@ -8,6 +8,7 @@
 #include "core/cleanup.h"
 #include "core/log.h"
 #include "core/problem.h"
+#include "core/readback.h"
 #include "core/report_text.h"
 
 enum { COPIES_MAX = 16 };
@@ -21,7 +22,7 @@ static enum mirror_state overall_state(struct mirror *mirror, const struct progr
         if (scheduler_is_paused(mirror->scheduler))
                 return MIRROR_PAUSED;
         if (mirror_is_busy(mirror))
-                return MIRROR_FILLING;
+                return mirror_is_verifying(mirror) ? MIRROR_VERIFYING : MIRROR_FILLING;
         if (snapshot->files[CATEGORY_FAILED] + snapshot->files[CATEGORY_CONFLICT] + snapshot->files[CATEGORY_MISSING] > 0)
                 return MIRROR_FAILED;
         for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
@@ -69,6 +70,7 @@ static int fill_target(struct mirror *mirror, struct target *target, const struc
         out->rate_bytes_per_s = figures->rate_bytes_per_s;
         out->free_bytes = target->space_known ? (int64_t)(target->space.f_bavail * target->space.f_frsize) : -1;
         out->errors = target->error_count;
+        out->verify_method = readback_method_name(atomic_load(&target->verify_method));
         result = copy_text(target->last_error[0] ? target->last_error : NULL, &out->last_error);
         if (result == 0)
                 result = join_path(target->root.path, target->file_name, &out->path);

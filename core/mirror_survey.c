@@ -164,7 +164,7 @@ static void look_at(struct survey *survey, size_t index, struct wanted *wanted)
         const char *name = last_component(target_path_of(target, wanted->path)), *reason;
         uint64_t bit = 1ull << target->slot;
 
-        if ((wanted->node->complete & wanted->name->published & bit) || ((wanted->node->conflict | wanted->name->conflict) & bit))
+        if ((view_finished(wanted->node, wanted->name) & bit) || ((wanted->node->conflict | wanted->name->conflict) & bit))
                 return;
         reason = refusal(survey, index, target, name, S_ISREG(wanted->node->mode) ? wanted->node->size : 0);
         if (reason) {

@@ -20,7 +20,7 @@ uint64_t mirror_finished_slots(struct mirror *mirror, const struct node_record *
 
         if (view_primary_name(mirror->view, node, &name) < 0)
                 return 0;
-        return node->complete & name.published & mirror->context.target_mask;
+        return view_finished(node, &name) & mirror->context.target_mask;
 }
 
 /* --- names and attributes --- */

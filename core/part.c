@@ -218,6 +218,34 @@ static int open_for_compare(struct file *file, struct target *target, uint64_t g
         return fd < 0 ? fd : install(file, target, generation, PART_COMPARE, false, &fd);
 }
 
+static bool change_gone(void *context, struct node_record *node)
+{
+        const struct partial_change *change = context;
+        uint64_t bit = 1ull << change->slot;
+
+        if (node->generation != change->generation || !(node->partial & node->complete & bit))
+                return false;
+        node->partial &= ~bit;
+        node->verified &= ~bit;
+        node->flags |= VIEW_NODE_VERIFY;
+        return true;
+}
+
+/* The partial file was published just before a crash, or was removed: what has the final name tells. But not whether that is a bad copy that it was to
+ * replace (marks_condemn): so that is read back. */
+static int partial_is_gone(struct file *file, struct target *target, struct node_record *node)
+{
+        struct partial_change change = { .slot = target->slot, .generation = node->generation };
+        struct view *view = files_view(file->files);
+        struct name_record name;
+
+        if (!(node->complete >> target->slot & 1) || view_primary_name(view, node, &name) < 0 ||
+            !(name.published >> target->slot & 1))
+                return 0;
+        (void)change_gone(&change, node); /* what the caller goes on with */
+        return view_update(view, file->id, change_gone, &change);
+}
+
 static int prepare(struct file *file, struct target *target, uint64_t generation)
 {
         cleanup(pointer_free) char *path = NULL;
@@ -233,7 +261,9 @@ static int prepare(struct file *file, struct target *target, uint64_t generation
                 result = reopen_partial(file, target, generation, node.size);
                 if (result != -ENOENT)
                         return result;
-                /* Gone: published just before a crash, or removed. What has the final name tells. */
+                result = partial_is_gone(file, target, &node);
+                if (result < 0)
+                        return result;
         }
         result = view_path(files_view(file->files), file->id, &path);
         if (result == 0)
@@ -299,7 +329,7 @@ int part_prepare(struct file *file, struct target *target, uint64_t generation)
         result = prepare(file, target, generation);
         if (result == PART_NOT_WANTED && view_node(files_view(file->files), file->id, &node) == 0 &&
             view_primary_name(files_view(file->files), &node, &name) == 0 &&
-            (node.complete & name.published) >> target->slot & 1)
+            view_finished(&node, &name) >> target->slot & 1)
                 adopt_finished(file, target, generation);
         return result;
 }
@@ -345,7 +375,21 @@ static int compare(int fd, uint64_t offset, const uint8_t *data, uint64_t length
         return 0;
 }
 
-static int differs(struct file *file, struct target *target)
+/* It is nothing that cvv knows, whatever was thought of it before. */
+static bool change_differs(void *context, struct node_record *node, struct name_record *name)
+{
+        uint64_t bit = 1ull << *(const unsigned *)context;
+
+        name->published &= ~bit;
+        name->conflict |= bit;
+        node->complete &= ~bit;
+        node->verified &= ~bit;
+        node->skipped &= ~bit;
+        node->conflict |= bit;
+        return true;
+}
+
+int part_differs(struct file *file, struct target *target)
 {
         struct view *view = files_view(file->files);
         struct node_record node;
@@ -355,7 +399,7 @@ static int differs(struct file *file, struct target *target)
         file->parts[target->slot].kind = PART_BLOCKED;
         mutex_unlock(&file->lock);
         if (result == 0)
-                result = judge_apply(view, node.parent, node.name, target->slot, VERDICT_CONFLICT);
+                result = view_update_name(view, node.parent, node.name, change_differs, &target->slot);
         if (result == 0)
                 problem_conflict(view, file->id, target);
         return result < 0 ? result : PART_NOT_WANTED;
@@ -379,6 +423,12 @@ static int clear_range(int fd, uint64_t offset, uint64_t length)
                 done += size;
         }
         return 0;
+}
+
+bool part_is_compared(struct file *file, unsigned slot)
+{
+        MUTEX_SCOPE(&file->lock);
+        return file->parts[slot].kind == PART_COMPARE;
 }
 
 int part_put(struct file *file, struct target *target, uint64_t generation, uint64_t offset, const void *data, uint64_t length)
@@ -406,7 +456,7 @@ int part_put(struct file *file, struct target *target, uint64_t generation, uint
         result = compare(fd, offset, data, length, &equal);
         if (result < 0)
                 return result;
-        return equal ? 0 : differs(file, target);
+        return equal ? 0 : part_differs(file, target);
 }
 
 int part_set_metadata(struct file *file, struct target *target)

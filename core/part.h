@@ -29,6 +29,10 @@ int part_prepare(struct file *file, struct target *target, uint64_t generation);
 /* Writes or compares `length` bytes at `offset`; data NULL stands for zeros (a hole, not written). 0; PART_NOT_WANTED: another generation, or
  * the bytes differ from a file that was there (then it is a conflict now); or the target's error. */
 int part_put(struct file *file, struct target *target, uint64_t generation, uint64_t offset, const void *data, uint64_t length);
+/* The slot's part is a file that was there, and is compared. */
+bool part_is_compared(struct file *file, unsigned slot);
+/* What was there has other bytes: it is a conflict from now on. PART_NOT_WANTED, or the error of recording. */
+int part_differs(struct file *file, struct target *target);
 /* Gives the partial file the metadata of the source. */
 int part_set_metadata(struct file *file, struct target *target);
 /* Makes an object without data (or a whole file of which only the name is missing) ready to be published. Results as part_prepare. */

@@ -58,3 +58,25 @@ char *problem_lost_text(const struct target *target)
         }
         return text;
 }
+
+static bool change_unreadable(void *context, struct node_record *node)
+{
+        const int *error = context;
+
+        if (node->flags & VIEW_NODE_UNREADABLE)
+                return false;
+        node->flags |= VIEW_NODE_UNREADABLE;
+        node->last_error = *error;
+        return true;
+}
+
+void problem_unreadable(struct view *view, uint64_t id, int error)
+{
+        cleanup(pointer_free) char *path = NULL;
+
+        if (view_update(view, id, change_unreadable, &error) < 0 || view_path(view, id, &path) < 0)
+                return;
+        log_error("cannot read %s from the source: %s", path, error_describe(error));
+        events_add(view_context(view)->events, "source-error", path, 0, error_describe(error));
+        (void)view_unqueue(view, id); /* passed once more otherwise */
+}

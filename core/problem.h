@@ -10,6 +10,8 @@
 void problem_lost(struct view *view, struct target *target, unsigned lost);
 /* Something else has the name of the node on the target: an event, and a line in the log. */
 void problem_conflict(struct view *view, uint64_t id, struct target *target);
+/* The source does not give the node's bytes: it is missing until the source is read anew (`retry`, new content, the next mount). */
+void problem_unreadable(struct view *view, uint64_t id, int error);
 /* A summary such as "owner of 12 files, ACL of 3 files", or NULL where nothing was lost. The caller frees it. */
 char *problem_lost_text(const struct target *target);
 

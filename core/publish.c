@@ -11,6 +11,7 @@
 #include "core/directories.h"
 #include "core/io.h"
 #include "core/log.h"
+#include "core/need.h"
 #include "core/metadata_rules.h"
 #include "core/part.h"
 #include "core/problem.h"
@@ -187,6 +188,13 @@ static int replace_link(struct publish_batch *batch, struct file *file, const st
         return renameat(target->partial_fd, partial, parent, name) < 0 ? -errno : 0;
 }
 
+static bool is_version(const struct publish_batch *batch, const struct stat *stat, uint64_t size, int64_t mtime_ns)
+{
+        return (uint64_t)stat->st_size == size &&
+               metadata_mtime_equal(stat->st_mtim.tv_sec * 1000000000ll + stat->st_mtim.tv_nsec, mtime_ns,
+                                    judge_granularity_ns(view_context(batch->view), batch->target));
+}
+
 /* A further name of a file that is there under another one. `published`: cvv gave it to a version before. */
 static int make_link(struct publish_batch *batch, struct file *file, const struct node_record *node, uint64_t parent_id,
                      const char *name, bool published)
@@ -215,9 +223,8 @@ static int make_link(struct publish_batch *batch, struct file *file, const struc
                 return -errno;
         if (stat.st_ino == first_stat.st_ino && stat.st_dev == first_stat.st_dev)
                 return 0; /* it was made before a crash */
-        if (published && (uint64_t)stat.st_size == node->copied_size &&
-            metadata_mtime_equal(stat.st_mtim.tv_sec * 1000000000ll + stat.st_mtim.tv_nsec, node->copied_mtime_ns,
-                                 judge_granularity_ns(view_context(batch->view), target)))
+        if (published && (is_version(batch, &stat, node->copied_size, node->copied_mtime_ns) ||
+                          is_version(batch, &stat, node->size, node->mtime_ns))) /* this one in a bad copy: see marks_condemn() */
                 return replace_link(batch, file, node, first_parent, first_last, parent, last);
         result = judge_apply(batch->view, parent_id, name, target->slot, VERDICT_CONFLICT);
         if (result == 0)
@@ -332,6 +339,8 @@ void publish_add(struct publish_batch *batch, struct file *file)
         bool whole, ready, metadata_set;
         int result = view_node(batch->view, file->id, &node);
 
+        if (result == 0 && !need_may_publish(view_context(batch->view)->options, &node, target->slot))
+                return; /* it comes again when it was looked at, or when what was found is mended */
         mutex_lock(&file->lock);
         visit.kind = S_ISREG(file->mode) ? part->kind : (node.partial >> target->slot & 1) ? PART_PARTIAL : PART_FINISHED;
         whole = result == 0 && file->generation == node.generation && !S_ISDIR(file->mode) && bitmap_is_full(&part->present);

@@ -9,6 +9,9 @@
 #include "core/cleanup.h"
 #include "core/holders.h"
 #include "core/log.h"
+#include "core/need.h"
+#include "core/problem.h"
+#include "core/verify.h"
 #include "core/wholemove.h"
 
 enum {
@@ -36,6 +39,7 @@ struct scheduler {
         struct files *files;
         struct view *view;
         struct context *context;
+        struct verify *verify;
         struct mutex lock; /* guards all below */
         struct condition changed;
         struct move *demand, **demand_tail;
@@ -55,7 +59,7 @@ struct scheduler {
         struct resyncer resyncers[TARGET_SLOTS];
 };
 
-int scheduler_new(struct files *files, struct scheduler **ret_scheduler)
+int scheduler_new(struct files *files, struct verify *verify, struct scheduler **ret_scheduler)
 {
         struct scheduler *scheduler = calloc(1, sizeof(*scheduler));
 
@@ -64,6 +68,7 @@ int scheduler_new(struct files *files, struct scheduler **ret_scheduler)
         scheduler->files = files;
         scheduler->view = files_view(files);
         scheduler->context = files_context(files);
+        scheduler->verify = verify;
         scheduler->demand_tail = &scheduler->demand;
         mutex_init(&scheduler->lock);
         condition_init(&scheduler->changed);
@@ -143,32 +148,45 @@ static uint64_t usable_slots(struct scheduler *scheduler)
         return slots;
 }
 
-struct need {
+struct lack {
         struct scheduler *scheduler;
-        const struct node_record *node;
         uint64_t slots; /* that lack a name */
 };
 
-static int need_name(void *context, uint64_t parent, const char *name)
+static int lack_name(void *context, uint64_t parent, const char *name)
 {
-        struct need *need = context;
+        struct lack *lack = context;
         struct name_record record;
 
-        if (view_name(need->scheduler->view, parent, name, &record) == 0)
-                need->slots |= ~record.published & ~record.conflict;
+        if (view_name(lack->scheduler->view, parent, name, &record) == 0)
+                lack->slots |= ~record.published & ~record.conflict;
         return 0;
 }
 
 /* The slots that lack the node or one of its names, and can get it. */
 static uint64_t needed_slots(struct scheduler *scheduler, uint64_t id, const struct node_record *node)
 {
-        struct need need = { .scheduler = scheduler, .node = node, .slots = ~node->complete };
+        struct lack lack = { .scheduler = scheduler, .slots = ~node->complete | node->partial };
 
         if (!(node->flags & VIEW_NODE_SOURCE) || id == VIEW_ROOT)
                 return 0;
-        if (view_each_name(scheduler->view, id, node, need_name, &need) < 0)
+        if (view_each_name(scheduler->view, id, node, lack_name, &lack) < 0)
                 return 0; /* unreadable records: the scan says so */
-        return need.slots & ~(node->conflict | node->failed) & scheduler->context->target_mask;
+        return lack.slots & ~(node->conflict | node->failed) & scheduler->context->target_mask;
+}
+
+/* The slots where the finished node needs a look. Where it is not finished yet, its checkpoint sees to that. */
+static uint64_t verify_slots(struct scheduler *scheduler, const struct node_record *node)
+{
+        struct name_record name;
+        uint64_t slots = 0;
+
+        if (view_primary_name(scheduler->view, node, &name) < 0)
+                return 0;
+        for (CONTEXT_EACH_TARGET(scheduler->context, view_finished(node, &name) & scheduler->context->target_mask, target))
+                if (verify_wants(scheduler->verify, node, target->slot))
+                        slots |= 1ull << target->slot;
+        return slots;
 }
 
 void scheduler_settle(struct scheduler *scheduler, uint64_t id)
@@ -176,7 +194,7 @@ void scheduler_settle(struct scheduler *scheduler, uint64_t id)
         struct node_record node;
 
         if (view_node(scheduler->view, id, &node) < 0 || !(node.flags & VIEW_NODE_QUEUED) ||
-            needed_slots(scheduler, id, &node) != 0)
+            needed_slots(scheduler, id, &node) != 0 || verify_slots(scheduler, &node) != 0)
                 return;
         (void)view_unqueue(scheduler->view, id); /* it would be passed once more, and left alone */
 }
@@ -190,7 +208,7 @@ static uint64_t unpublished_slots(struct file *file, uint64_t needed)
         for (unsigned slot = 0; slot < file->part_count; slot++) {
                 const struct file_part *part = &file->parts[slot];
 
-                if ((needed >> slot & 1) && part->kind != PART_BLOCKED && bitmap_is_full(&part->present) &&
+                if ((needed >> slot & 1) && part->kind != PART_BLOCKED && !part->verifying && bitmap_is_full(&part->present) &&
                     !file_is_claimed_locked(file, slot))
                         slots |= 1ull << slot;
         }
@@ -243,33 +261,29 @@ static int move_chunk(struct file *file, uint64_t chunk, uint64_t slots)
         return result == 0 ? chunkmove_run(move) : result < 0 ? result : 0;
 }
 
-struct missing_change {
-        int error;
-};
-
-static bool change_unreadable(void *context, struct node_record *node)
+/* Hands the finished file over to be looked at, at the pace of its targets. */
+static void hand_over(struct scheduler *scheduler, struct file *file, uint64_t slots)
 {
-        const struct missing_change *change = context;
-
-        if (node->flags & VIEW_NODE_UNREADABLE)
-                return false;
-        node->flags |= VIEW_NODE_UNREADABLE;
-        node->last_error = change->error;
-        return true;
+        for (CONTEXT_EACH_TARGET(scheduler->context, slots, target)) {
+                if (!target_serves_reads(target))
+                        continue; /* it comes again when the target is back */
+                verify_wait_room(scheduler->verify, target->slot);
+                mutex_lock(&scheduler->lock);
+                scheduler->asked++;
+                mutex_unlock(&scheduler->lock);
+                verify_add(scheduler->verify, file, target->slot);
+        }
 }
 
-/* The source does not give its bytes: the file is missing until the source is read anew (`retry`, the next mount). */
-static void unreadable(struct scheduler *scheduler, struct file *file, int error)
+/* Something has all of it: the source, or a target. A directory that cannot be read is there all the same. */
+static bool is_available(struct scheduler *scheduler, const struct node_record *node)
 {
-        struct missing_change change = { .error = error };
-        cleanup(pointer_free) char *path = NULL;
-
-        if (view_update(scheduler->view, file->id, change_unreadable, &change) < 0 ||
-            view_path(scheduler->view, file->id, &path) < 0)
-                return;
-        log_error("cannot read %s from the source: %s", path, strerror(-error));
-        events_add(scheduler->context->events, "source-error", path, 0, strerror(-error));
-        (void)view_unqueue(scheduler->view, file->id); /* passed once more otherwise */
+        if (!(node->flags & (S_ISDIR(node->mode) ? VIEW_NODE_MISSING : VIEW_NODE_UNAVAILABLE)))
+                return true;
+        for (CONTEXT_EACH_TARGET(scheduler->context, node->complete & ~node->conflict & scheduler->context->target_mask, target))
+                if (!S_ISDIR(node->mode) && target_serves_reads(target))
+                        return true;
+        return false;
 }
 
 /* Brings what the file lacks on `allowed`. */
@@ -278,14 +292,21 @@ static void bring_file(struct scheduler *scheduler, uint64_t id, uint64_t allowe
         cleanup(file_release) struct file *file = NULL;
         struct node_record node;
         unsigned attempts = 0;
-        uint64_t from = 0, needed;
+        uint64_t from = 0, needed, unseen;
         int result = 0;
 
-        if (view_node(scheduler->view, id, &node) < 0 || (node.flags & VIEW_NODE_UNAVAILABLE))
+        if (view_node(scheduler->view, id, &node) < 0)
                 return;
-        needed = needed_slots(scheduler, id, &node) & allowed;
-        if (needed == 0 || files_get(scheduler->files, id, &file) < 0)
+        needed = is_available(scheduler, &node) ? needed_slots(scheduler, id, &node) & allowed : 0;
+        unseen = verify_slots(scheduler, &node) & allowed;
+        if ((needed | unseen) == 0 || files_get(scheduler->files, id, &file) < 0)
                 return;
+        hand_over(scheduler, file, unseen);
+        if (needed == 0)
+                return;
+        mutex_lock(&file->lock);
+        file->source_lost = node.flags & VIEW_NODE_UNAVAILABLE;
+        mutex_unlock(&file->lock);
         if (S_ISREG(node.mode) && (node.complete | node.partial))
                 holders_open(file); /* what others have is taken from there */
         while (S_ISREG(node.mode) && !must_leave(scheduler, left)) {
@@ -313,7 +334,7 @@ static void bring_file(struct scheduler *scheduler, uint64_t id, uint64_t allowe
                         result = wholemove_run(file, slots);
         }
         if (result == -EIO || result == -EACCES || result == -EPERM || result == -ENODATA)
-                unreadable(scheduler, file, result);
+                problem_unreadable(scheduler->view, id, result);
         if (!left && (needed & ~usable_slots(scheduler)) == 0)
                 scheduler_settle(scheduler, id);
 }

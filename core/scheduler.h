@@ -8,6 +8,8 @@
  * What only targets lack that are behind is left to those targets' own resync threads, which work while no filling is done: they bring
  * it from a target that has it, at the pace of the slow one.
  *
+ * Finished files that need a look (need.h) are handed to verification on the way.
+ *
  * Nothing here polls: the queue is passed through once, and again after something changed that could let a file progress
  * (scheduler_kick).
  */
@@ -15,10 +17,11 @@
 #define CVV_CORE_SCHEDULER_H
 
 #include "core/file.h"
+#include "core/verify.h"
 
 struct scheduler;
 
-int scheduler_new(struct files *files, struct scheduler **ret_scheduler);
+int scheduler_new(struct files *files, struct verify *verify, struct scheduler **ret_scheduler);
 /* Starts `fillers` filling movers, the movers for readers, and a resync thread for each target. */
 int scheduler_start(struct scheduler *scheduler, unsigned fillers);
 /* Ends background work and readers' moves that have not begun; joins until the deadline. False: a thread is stuck. */

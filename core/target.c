@@ -355,6 +355,7 @@ void target_close(struct target *target)
 {
         free(target->unsynced.items);
         free(target->syncing.items);
+        free(target->verified.items);
         free(target->file_name);
         fd_close(&target->partial_fd);
         fd_close(&target->control_fd);
@@ -522,14 +523,12 @@ bool target_is_drained(struct target *target)
 {
         MUTEX_SCOPE(&target->lock);
         return target->job_count == 0 && target->unsynced.count == 0 && target->syncing_since_ns == 0 &&
+               target->verified.count == 0 && !target->publishing_verified &&
                target->pending_publish == 0;
 }
 
-bool target_add_unsynced(struct target *target, const struct unsynced *item, uint64_t bytes)
+static bool append(struct unsynced_list *list, const struct unsynced *item, uint64_t bytes)
 {
-        MUTEX_SCOPE(&target->lock);
-        struct unsynced_list *list = &target->unsynced;
-
         if (list->count == list->capacity) {
                 size_t capacity = list->capacity ? list->capacity * 2 : 64;
                 struct unsynced *items = reallocarray(list->items, capacity, sizeof(*items));
@@ -543,8 +542,27 @@ bool target_add_unsynced(struct target *target, const struct unsynced *item, uin
                 list->since_ns = clock_now_ns();
         list->items[list->count++] = *item;
         list->bytes += bytes;
+        return true;
+}
+
+bool target_add_unsynced(struct target *target, const struct unsynced *item, uint64_t bytes)
+{
+        struct unsynced_list *list = &target->unsynced;
+
+        MUTEX_SCOPE(&target->lock);
+        if (!append(list, item, bytes))
+                return false;
         if (list->count == 1 || list->count >= TARGET_UNSYNCED_FILES || list->bytes >= TARGET_INTERVAL_BYTES)
                 condition_broadcast(&target->checkpoint);
+        return true;
+}
+
+bool target_add_verified(struct target *target, const struct unsynced *item)
+{
+        MUTEX_SCOPE(&target->lock);
+        if (!append(&target->verified, item, 0))
+                return false;
+        condition_broadcast(&target->checkpoint);
         return true;
 }
 
@@ -615,24 +633,41 @@ enum target_state target_state_of_error(int error)
         }
 }
 
-bool target_report(struct target *target, int error, const char *what, const char *path)
+void target_note_verify_method(struct target *target, unsigned method)
 {
-        enum target_state state = target_state_of_error(error);
+        unsigned known = atomic_load(&target->verify_method);
+
+        while (method > known && !atomic_compare_exchange_weak(&target->verify_method, &known, method))
+                ;
+}
+
+void target_note_error(struct target *target, int error, const char *what, const char *path)
+{
         char detail[sizeof(target->last_error)];
 
         (void)snprintf(detail, sizeof(detail), "%s%s%s: %s", what, path && *path ? " " : "", path ? path : "",
-                       strerror(-error)); /* a long path is cut */
+                       error_describe(error)); /* a long path is cut */
         mutex_lock(&target->lock);
         target->error_count++;
         error_escape(detail, target->last_error, sizeof(target->last_error));
         mutex_unlock(&target->lock);
         if (target->events)
-                events_add(target->events, "target-error", path, (int)target->n, target->last_error);
+                events_add(target->events, "target-error", path, (int)target->n, detail);
         log_warning("target %u: %s", target->n, detail);
+}
+
+bool target_report(struct target *target, int error, const char *what, const char *path)
+{
+        enum target_state state = target_state_of_error(error);
+        char detail[sizeof(target->last_error)];
+
+        target_note_error(target, error, what, path);
         if (state == TARGET_ONLINE)
                 return false;
         if (state == TARGET_FULL)
                 target_refresh_space(target); /* its way back begins where this is left behind */
+        (void)snprintf(detail, sizeof(detail), "%s%s%s: %s", what, path && *path ? " " : "", path ? path : "",
+                       error_describe(error)); /* as above */
         change_state(target, state, detail, true);
         return true;
 }

@@ -72,6 +72,7 @@ struct target {
         void (*changed)(void *context, struct target *target); /* room, state; called without locks */
         void *changed_context;
         atomic_uint_least64_t losses[TARGET_LOSSES]; /* see problem.h */
+        atomic_uint verify_method; /* the weakest way in which something was read back here (enum readback_method) */
         pthread_t writer, checkpointer, resyncer;
         bool writer_started, checkpointer_started, resyncer_started;
 
@@ -88,6 +89,8 @@ struct target {
         uint64_t write_ns;             /* what a queued write takes; the last ones count most */
         uint64_t looking_since_ns;     /* 0: its checkpoint thread is in no call but a sync */
         struct unsynced_list unsynced, syncing;
+        struct unsynced_list verified; /* whole, synced and looked at: they wait for their final names */
+        bool publishing_verified;      /* the checkpoint thread is at it */
         uint64_t syncing_since_ns;     /* 0: no sync is running */
         uint64_t checkpoint_wanted, checkpoint_done; /* tickets */
         struct directory_set *directories; /* to be finished; see directories.h */
@@ -144,10 +147,17 @@ bool target_is_drained(struct target *target);
 /* Adds to the un-synced list; takes over the reference to the file. Returns false (and nothing is taken) without memory. */
 bool target_add_unsynced(struct target *target, const struct unsynced *item, uint64_t bytes);
 
+/* The file of the item is whole, synced and verified: the checkpoint thread gives it its final name. As target_add_unsynced(). */
+bool target_add_verified(struct target *target, const struct unsynced *item);
+
 enum target_state target_state(struct target *target);
 /* Changes the state, with an event where it is new. */
 void target_set_state(struct target *target, enum target_state state, const char *detail);
-/* Counts an error, remembers it, and takes the target out of service where `error` (negative errno) is one of the whole device.
+/* Something that the target has was read back in that way (enum readback_method). */
+void target_note_verify_method(struct target *target, unsigned method);
+/* Counts an error and remembers it, as an event and in the log. */
+void target_note_error(struct target *target, int error, const char *what, const char *path);
+/* Counts an error as above, and takes the target out of service where `error` (negative errno) is one of the whole device.
  * A state that is worse already stays: what was on its way when a target failed must not bring it back as a full one, which serves reads
  * and recovers by itself. Returns true where the error is the device's; false: an error of this one file. */
 bool target_report(struct target *target, int error, const char *what, const char *path);

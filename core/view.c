@@ -277,7 +277,7 @@ enum category view_name_category(const struct name_record *name)
 
 enum category view_classify(uint64_t target_mask, const struct node_record *node, const struct name_record *name)
 {
-        uint64_t done = node->complete & name->published & target_mask;
+        uint64_t done = view_finished(node, name) & target_mask;
 
         if (name->flags & VIEW_NAME_EXCLUDED)
                 return CATEGORY_EXCLUDED;
@@ -493,6 +493,8 @@ static void account_node(struct view *view, uint64_t id, const struct node_recor
                 if (counted && counted->slot == slot)
                         before.verified += counted->verified;
                 after = node_share(view, id, node, slot);
+                if (after.verified > 0 && view->context->targets[slot])
+                        target_note_verify_method(view->context->targets[slot], node->verify_method);
                 progress_target_add(progress, slot, (int64_t)(after.present - before.present),
                                     (int64_t)(after.verified - before.verified), (int64_t)(after.owed - before.owed));
                 if (after.queued != before.queued)
@@ -531,6 +533,12 @@ static int reclassify_name(void *context, uint64_t parent, const char *name)
         return put_name(reclassify->batch, parent, name, &record);
 }
 
+/* Something was copied, or is new in the source: who looked at the source before has not seen it. */
+static void note_change(struct view *view)
+{
+        atomic_fetch_add(&view->context->changes, 1);
+}
+
 static int write_node_locked(struct view *view, struct statedb_batch *batch, uint64_t id, const struct node_record *old_node,
                              struct node_record *node, uint64_t skip_parent, const char *skip_name,
                              const struct counted *counted)
@@ -545,6 +553,8 @@ static int write_node_locked(struct view *view, struct statedb_batch *batch, uin
                 account_node(view, id, old_node, node, counted);
                 result = apply(view, batch);
         }
+        if (old_node->generation != node->generation)
+                note_change(view);
         return result;
 }
 
@@ -586,7 +596,7 @@ int view_update_name(struct view *view, uint64_t parent, const char *name,
 {
         cleanup(statedb_batch_deinit) struct statedb_batch batch;
         struct node_record old_node, node;
-        struct name_record record;
+        struct name_record old_record, record;
         int result;
 
         statedb_batch_init(&batch);
@@ -597,8 +607,11 @@ int view_update_name(struct view *view, uint64_t parent, const char *name,
         if (result < 0)
                 return result;
         old_node = node;
+        old_record = record;
         if (!change(change_context, &node, &record))
                 return 0;
+        if (record.published != old_record.published || record.flags != old_record.flags)
+                note_change(view);
         if (name_is_counted(view, &record))
                 account_name(view, &old_node, &node, parent, name, &record);
         result = put_name(&batch, parent, name, &record);
@@ -660,6 +673,8 @@ int view_add(struct view *view, uint64_t parent, const char *name, const struct 
                 if (result == 0)
                         result = put_link(&batch, name_record->id, parent, name);
         }
+        if (name_record->flags & VIEW_NAME_SOURCE)
+                note_change(view);
         return result < 0 ? result : apply(view, &batch);
 }
 
@@ -872,13 +887,14 @@ int view_vanish(struct view *view, uint64_t parent, const char *name)
         if (result < 0)
                 return result;
         counted = name_is_counted(view, &record);
-        done = all != 0 && (node.complete & record.published & all) == all;
+        done = all != 0 && (view_finished(&node, &record) & all) == all;
         if ((record.flags & VIEW_NAME_EXCLUDED) ||
             (!counted && record.published == 0 && (walk.found || (node.complete | node.partial) == 0)))
                 return forget_name_locked(view, &batch, parent, name, &record, &node);
         if ((record.flags & VIEW_NAME_VANISHED) && (counted || done) && !(node.flags & VIEW_NODE_MISSING) == walk.found)
                 return 0; /* known */
         old_node = node;
+        note_change(view);
         record.flags |= VIEW_NAME_VANISHED;
         node.flags = walk.found ? node.flags & ~(uint32_t)VIEW_NODE_MISSING : node.flags | VIEW_NODE_MISSING;
         if (counted || !done) {
@@ -912,6 +928,8 @@ int view_apply_marks(struct view *view, uint64_t id, unsigned slot, view_fill_ma
         if (result == 0)
                 result = apply(view, &batch);
         verified_delta += verified_bytes(&node, slot);
+        if (present_delta != 0)
+                note_change(view);
         if (result < 0 || (present_delta == 0 && verified_delta == 0) || node.epoch != view->context->epoch)
                 return result;
         owed = is_owed(&node, slot);

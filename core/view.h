@@ -14,7 +14,7 @@
  *   node.conflict     something else has the name there
  *   node.failed       this one cannot be brought there (the name is illegal there, the file too large, …)
  *   node.verified     what the target has of this generation was read back and compared, see verify.h
- * So a name is finished on a target where complete & published.
+ * So a name is finished on a target where complete & published & ~partial: view_finished().
  *
  * Each name that the source has, or had when this mount saw it first, is in one category of progress.h; bytes count with a node's first
  * name. Directories are counted apart, by view_directories_owed(), but for those that stand for all below them: excluded and unreadable ones.
@@ -71,6 +71,13 @@ enum {
 #define VIEW_IDS_NAME "ids"
 
 struct view;
+
+/* The slots where a node stands whole under a name. Where a partial file of this generation is still there, what has the name is an older one, or a
+ * bad copy of this one (marks_condemn). */
+static inline uint64_t view_finished(const struct node_record *node, const struct name_record *name)
+{
+        return node->complete & name->published & ~node->partial;
+}
 
 /* No id below `first_free_id`, nor one that this state ever reserved, is given out. Reads the state; its errors. */
 int view_new(struct context *context, uint64_t first_free_id, struct view **ret_view);

@@ -8,6 +8,7 @@
 
 #include "core/cleanup.h"
 #include "core/io.h"
+#include "core/judge.h"
 #include "core/marks.h"
 #include "core/part.h"
 
@@ -118,7 +119,7 @@ static void run_whole(struct target_job *base, struct target *target, bool disca
         free(job);
 }
 
-static int capture_node(struct file *file, uint64_t generation)
+static int capture_from_source(struct file *file, uint64_t generation)
 {
         struct context *context = context_of(file);
         cleanup(pointer_free) char *path = NULL;
@@ -143,6 +144,69 @@ static int capture_node(struct file *file, uint64_t generation)
             (S_ISREG(file->mode) && facts->metadata.stat.stx_size != file->size))
                 return -ESTALE;
         return 0;
+}
+
+/* What a finished copy carries is what the source said when it was made. */
+static int capture_copy(struct file *file, struct target *target, const char *path, uint64_t generation)
+{
+        cleanup(file_facts_release) struct file_facts *facts = calloc(1, sizeof(*facts));
+        int result;
+
+        if (!facts)
+                return -ENOMEM;
+        atomic_init(&facts->references, 1);
+        result = root_call_capture(&target->root, path, &facts->metadata);
+        if (result == 0 && S_ISLNK(facts->metadata.stat.stx_mode))
+                result = root_call_readlink(&target->root, path, &facts->link_text);
+        if (result == 0)
+                file_facts_set(file, generation, pointer_steal(&facts));
+        return result;
+}
+
+/* Where the source does not give it any more. */
+static int capture_from_targets(struct file *file, uint64_t generation)
+{
+        struct context *context = context_of(file);
+        struct view *view = files_view(file->files);
+        cleanup(pointer_free) char *path = NULL;
+        struct name_record name;
+        struct node_record node;
+        int result = view_node(view, file->id, &node);
+
+        if (result == 0)
+                result = view_primary_name(view, &node, &name);
+        if (result == 0)
+                result = view_path(view, file->id, &path);
+        if (result < 0 || node.generation != generation)
+                return result < 0 ? result : -ESTALE;
+        result = -ENOENT;
+        for (CONTEXT_EACH_TARGET(context, name.published & ~name.conflict, target)) {
+                struct statx stat;
+
+                if (result == 0 || !target_serves_reads(target) ||
+                    root_call_stat(&target->root, target_path_of(target, path), &stat) < 0 ||
+                    !judge_looks_equal(&node, &stat, judge_granularity_ns(context, target)))
+                        continue;
+                result = capture_copy(file, target, target_path_of(target, path), generation);
+        }
+        return result;
+}
+
+static bool is_unavailable(struct file *file)
+{
+        struct node_record node;
+
+        return !context_of(file)->source || view_node(files_view(file->files), file->id, &node) < 0 ||
+               (node.flags & VIEW_NODE_UNAVAILABLE);
+}
+
+static int capture_node(struct file *file, uint64_t generation)
+{
+        int result = capture_from_source(file, generation);
+
+        if (result < 0 && is_unavailable(file) && capture_from_targets(file, generation) == 0)
+                return 0;
+        return result;
 }
 
 static bool enqueue(struct file *file, struct target *target, uint64_t generation)

@@ -151,7 +151,9 @@ static void object_that_waits_for_its_sync_is_not_made_twice_and_who_went_by_is_
 {
         struct engine *engine = *state;
         struct file *file = live_link(engine, "one");
+        struct verify *verify;
 
+        assert_int_equal(verify_new(engine->files, &verify), 0); /* not started: nothing is handed to it in this mode */
         make(engine, file);
         make(engine, file);
         for (unsigned slot = 0; slot < ENGINE_TARGETS; slot++)
@@ -191,18 +193,21 @@ static void checkpoint_tells_who_went_by_that_it_is_over(void **state)
 {
         struct engine *engine = *state;
         struct file *file = live_link(engine, "one");
+        struct verify *verify;
 
+        assert_int_equal(verify_new(engine->files, &verify), 0); /* not started: in this mode nothing is handed to it */
         make(engine, file);
         make(engine, file);
         for (unsigned slot = 0; slot < ENGINE_TARGETS; slot++) {
                 struct target *target = &engine->targets[slot];
 
-                assert_int_equal(checkpoint_start(engine->view, target, is_idle, NULL), 0);
+                assert_int_equal(checkpoint_start(engine->view, verify, target, is_idle, NULL), 0);
                 assert_int_equal(checkpoint_wait(target, checkpoint_request(target), clock_now_ns() + ENGINE_WAIT_NS), 0);
                 assert_int_equal(work_found, slot + 1);
                 stop_checkpoints(target);
         }
         assert_links_to(engine, "one");
+        verify_free(verify);
         file_unref(file);
 }
 

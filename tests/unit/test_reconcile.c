@@ -57,7 +57,7 @@ static void files_are_judged_by_records_and_sight(void **state)
                 { 0, OLD, SKIP, 1, VERDICT_REPLACE }, /* its rename was not recorded any more: cvv's own former version */
                 { 0, OLD, VERIFY, 1, VERDICT_REPLACE },
                 { X, OLD, SKIP, 1, VERDICT_REPLACE },
-                { X, SAME, SKIP, 1, VERDICT_EQUAL },
+                { X, SAME, SKIP, 1, VERDICT_COMPARE }, /* it differed once, and perhaps in its bytes alone */
                 { X, LONGER, SKIP, 1, VERDICT_CONFLICT },
                 { 0, DIRECTORY, SKIP, 1, VERDICT_CONFLICT },
                 { 0, DIRECTORY, VERIFY, 1, VERDICT_CONFLICT },

@@ -473,7 +473,7 @@ static void errors_of_the_device_take_it_out_of_service(void **state)
                 mutex_lock(&target->lock);
                 assert_int_equal(target->error_count, i + 1);
                 assert_null(strchr(target->last_error, '\x1b'));
-                assert_non_null(strstr(target->last_error, strerror(-cases[i].error)));
+                assert_non_null(strstr(target->last_error, error_describe(cases[i].error)));
                 mutex_unlock(&target->lock);
         }
 }
