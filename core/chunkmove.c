@@ -479,10 +479,8 @@ static int read_block(struct reading *reading, size_t index, uint64_t offset, ui
 
 static bool same_version(const struct file *file, const struct stat *stat)
 {
-        int64_t mtime_ns = stat->st_mtim.tv_sec * 1000000000ll + stat->st_mtim.tv_nsec;
-        int64_t ctime_ns = stat->st_ctim.tv_sec * 1000000000ll + stat->st_ctim.tv_nsec;
-
-        return (uint64_t)stat->st_size == file->size && mtime_ns == file->mtime_ns && ctime_ns == file->ctime_ns;
+        return (uint64_t)stat->st_size == file->size && metadata_timespec_ns(&stat->st_mtim) == file->mtime_ns &&
+               metadata_timespec_ns(&stat->st_ctim) == file->ctime_ns;
 }
 
 static bool version_holds(struct move *move, int fd)

@@ -49,9 +49,9 @@ int holders_open_finished(struct file *file, struct target *target, const struct
                 return fd;
         if (fstat(fd, &stat) < 0)
                 return -errno;
-        if ((uint64_t)stat.st_size != node->size ||
-            !metadata_mtime_equal(stat.st_mtim.tv_sec * 1000000000ll + stat.st_mtim.tv_nsec, node->mtime_ns,
-                                  judge_granularity_ns(context, target))) {
+        if (!judge_is_as_published(node, target->slot,
+                                   &(struct node_version){ .size = (uint64_t)stat.st_size, .mtime_ns = metadata_timespec_ns(&stat.st_mtim) },
+                                   judge_clock_of(context, target))) {
                 log_warning("target %u: %s is not as it was published; it is read from elsewhere", target->n, path);
                 return -ESTALE;
         }

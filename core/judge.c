@@ -6,64 +6,145 @@
 
 #include "core/metadata_rules.h"
 
-static bool same_version(uint64_t size, int64_t mtime_ns, const struct statx *stat, uint64_t granularity_ns)
+static bool same_version(const struct node_version *a, const struct node_version *b, uint64_t granularity_ns)
 {
-        return stat->stx_size == size && metadata_mtime_equal(mtime_ns, metadata_time_ns(&stat->stx_mtime), granularity_ns);
+        return a->size == b->size && metadata_mtime_equal(a->mtime_ns, b->mtime_ns, granularity_ns);
+}
+
+static struct node_version version_of(const struct node_record *node)
+{
+        return (struct node_version){ .size = node->size, .mtime_ns = node->mtime_ns };
+}
+
+static struct node_version version_seen(const struct statx *stat)
+{
+        return (struct node_version){ .size = stat->stx_size, .mtime_ns = metadata_time_ns(&stat->stx_mtime) };
 }
 
 bool judge_looks_equal(const struct node_record *node, const struct statx *stat, uint64_t granularity_ns)
 {
+        struct node_version version = version_of(node), seen = version_seen(stat);
+
         if (S_ISREG(node->mode) || S_ISLNK(node->mode))
-                return same_version(node->size, node->mtime_ns, stat, granularity_ns);
+                return same_version(&version, &seen, granularity_ns);
         if (S_ISCHR(node->mode) || S_ISBLK(node->mode))
                 return makedev(stat->stx_rdev_major, stat->stx_rdev_minor) == node->rdev;
         return true;
 }
 
-/* The version before, which cvv itself brought to some target. */
-static bool is_former(const struct node_record *node, const struct statx *stat, uint64_t granularity_ns)
+/* Of the same size, on a target whose time for it says nothing. */
+static bool is_vague(const struct node_version *version, const struct node_version *seen, struct judge_clock clock)
 {
-        return (S_ISREG(node->mode) || S_ISLNK(node->mode)) &&
-               same_version(node->copied_size, node->copied_mtime_ns, stat, granularity_ns);
+        return clock.vague && version->size == seen->size && !metadata_time_is_common(version->mtime_ns);
 }
 
+<<<<<<< HEAD
 static enum verdict judge_unpublished(const struct node_record *node, unsigned slot, bool in_conflict, const struct statx *stat,
                                       enum existing existing, uint64_t granularity_ns)
+=======
+bool judge_is_as_published(const struct node_record *node, unsigned slot, const struct node_version *seen, struct judge_clock clock)
+>>>>>>> 6d4cdbb (wip)
 {
-        bool equal = judge_looks_equal(node, stat, granularity_ns);
+        struct node_version version = version_of(node);
+
+        return same_version(&version, seen, clock.granularity_ns) || is_vague(&version, seen, clock) ||
+               ((node->altered >> slot & 1) && same_version(&node->kept[slot], seen, clock.granularity_ns));
+}
+
+bool judge_is_former(const struct node_record *node, unsigned slot, const struct node_version *seen, struct judge_clock clock)
+{
+        return ((node->former >> slot & 1) && (S_ISREG(node->mode) || S_ISLNK(node->mode)) &&
+                (same_version(&node->kept[slot], seen, clock.granularity_ns) || is_vague(&node->kept[slot], seen, clock)));
+}
+
+static void forget_kept(struct node_record *node, unsigned slot)
+{
+        node->former &= ~(1ull << slot);
+        node->altered &= ~(1ull << slot);
+        node->kept[slot] = (struct node_version){ 0 };
+}
+
+void judge_note_published(struct node_record *node, unsigned slot, const struct node_version *seen, struct judge_clock clock)
+{
+        struct node_version version = version_of(node);
+
+        forget_kept(node, slot);
+        if (same_version(&version, seen, clock.granularity_ns))
+                return;
+        node->altered |= 1ull << slot;
+        node->kept[slot] = *seen;
+}
+
+void judge_note_former(struct node_record *node, unsigned slot, const struct node_version *seen)
+{
+        forget_kept(node, slot);
+        node->former |= 1ull << slot;
+        node->kept[slot] = *seen;
+}
+
+/* Also where the version is not recorded as published: it may have its name already, and only the record be missing. Where one before it still
+ * stands, it does not have its name yet, and publish.c will say so where it gets it all the same. */
+void judge_begin_version(struct node_record *node)
+{
+        for (uint64_t left = node->complete & ~node->former; left; left &= left - 1) {
+                unsigned slot = (unsigned)__builtin_ctzll(left);
+                struct node_version version = node->altered >> slot & 1 ? node->kept[slot] : version_of(node);
+
+                judge_note_former(node, slot, &version);
+        }
+        for (uint64_t left = node->altered; left; left &= left - 1) { /* published, and taken back since */
+                unsigned slot = (unsigned)__builtin_ctzll(left);
+                struct node_version version = node->kept[slot];
+
+                judge_note_former(node, slot, &version);
+        }
+}
+
+/* What has the name is not recorded as cvv's. */
+static enum verdict judge_unpublished(const struct node_record *node, bool primary, unsigned slot, const struct statx *stat,
+                                      enum existing existing, struct judge_clock clock)
+{
+        struct node_version seen = version_seen(stat), version = version_of(node);
+        bool equal = judge_looks_equal(node, stat, clock.granularity_ns);
+        bool looks_suffice = existing != EXISTING_VERIFY || !S_ISREG(node->mode);
 
         /* All chunks were present, only the name was missing: the crash came between the rename and its record. */
-        if (equal && (node->complete >> slot & 1))
+        if (equal && (node->complete >> slot & 1) && (primary || looks_suffice))
                 return VERDICT_OURS;
+<<<<<<< HEAD
         if (equal && in_conflict && S_ISREG(node->mode))
                 return VERDICT_COMPARE; /* it differed once, and perhaps in nothing but its bytes */
         if (equal && (existing != EXISTING_VERIFY || !S_ISREG(node->mode)))
+=======
+        if (equal && looks_suffice)
+>>>>>>> 6d4cdbb (wip)
                 return VERDICT_EQUAL;
         /* The source changed between the rename and its record: what stands there is the version that was complete before. */
-        if (!equal && node->copied_mtime_ns != 0 && is_former(node, stat, granularity_ns))
+        if (!equal && judge_is_former(node, slot, &seen, clock))
                 return VERDICT_REPLACE;
         if (existing == EXISTING_REPLACE)
                 return VERDICT_REPLACE;
-        if (existing == EXISTING_VERIFY && S_ISREG(node->mode) && stat->stx_size == node->size)
-                return VERDICT_COMPARE;
+        if (S_ISREG(node->mode) && seen.size == node->size && (existing == EXISTING_VERIFY || is_vague(&version, &seen, clock)))
+                return VERDICT_COMPARE; /* without a time that says something only the bytes do */
         return VERDICT_CONFLICT;
 }
 
 /* What has the name is this version, or the one before: cvv's own, and to be replaced. While the new version is complete and waits for
  * its name (also over a crash), the old one is no conflict. */
-static enum verdict judge_published(const struct node_record *node, bool complete, const struct statx *stat,
-                                              uint64_t granularity_ns)
+static enum verdict judge_published(const struct node_record *node, unsigned slot, const struct statx *stat, struct judge_clock clock)
 {
-        bool equal = judge_looks_equal(node, stat, granularity_ns);
-        bool former = is_former(node, stat, granularity_ns);
+        struct node_version seen = version_seen(stat);
+        bool regular = S_ISREG(node->mode) || S_ISLNK(node->mode);
+        bool equal = regular ? judge_is_as_published(node, slot, &seen, clock) : judge_looks_equal(node, stat, clock.granularity_ns);
+        bool former = judge_is_former(node, slot, &seen, clock);
 
-        if (complete)
+        if (node->complete >> slot & 1)
                 return equal ? VERDICT_AS_RECORDED : former ? VERDICT_REPLACE : VERDICT_CONFLICT;
         return equal || former || !S_ISREG(node->mode) ? VERDICT_AS_RECORDED : VERDICT_CONFLICT;
 }
 
-enum verdict judge_target(const struct node_record *node, const struct name_record *name, unsigned slot,
-                                       const struct statx *target_stat, enum existing existing, uint64_t granularity_ns)
+enum verdict judge_target(const struct node_record *node, const struct name_record *name, bool primary, unsigned slot,
+                          const struct statx *target_stat, enum existing existing, struct judge_clock clock)
 {
         bool published = name->published >> slot & 1;
 
@@ -74,8 +155,13 @@ enum verdict judge_target(const struct node_record *node, const struct name_reco
         if (S_ISDIR(node->mode))
                 return published ? VERDICT_AS_RECORDED : VERDICT_EQUAL;
         if (!published)
+<<<<<<< HEAD
                 return judge_unpublished(node, slot, name->conflict >> slot & 1, target_stat, existing, granularity_ns);
         return judge_published(node, node->complete >> slot & 1, target_stat, granularity_ns);
+=======
+                return judge_unpublished(node, primary, slot, target_stat, existing, clock);
+        return judge_published(node, slot, target_stat, clock);
+>>>>>>> 6d4cdbb (wip)
 }
 
 struct verdict_change {
@@ -114,6 +200,7 @@ static bool change_verdict(void *context, struct node_record *node, struct name_
                 node->conflict &= ~bit;
                 return true;
         case VERDICT_EQUAL:
+                forget_kept(node, change->slot);
                 set_finished(node, name, bit, true);
                 return true;
         case VERDICT_OURS: /* of a further name: the node's first may have been there, and found equal */
@@ -125,6 +212,8 @@ static bool change_verdict(void *context, struct node_record *node, struct name_
                 node->conflict &= ~bit;
                 node->skipped &= ~bit;
                 node->verified &= ~bit;
+                if (node->nlink <= 1 || !(node->flags & VIEW_NODE_LINKS))
+                        forget_kept(node, change->slot);
                 if (node->nlink <= 1 || !(node->flags & VIEW_NODE_LINKS))
                         node->complete &= ~bit;
                 return true;
@@ -146,10 +235,12 @@ int judge_apply(struct view *view, uint64_t parent, const char *name, unsigned s
         return view_update_name(view, parent, name, change_verdict, &change);
 }
 
-uint64_t judge_granularity_ns(const struct context *context, const struct target *target)
+struct judge_clock judge_clock_of(const struct context *context, const struct target *target)
 {
         uint64_t ours = context->source ? context->source->device.mtime_granularity_ns : 1;
         uint64_t theirs = target->root.device.mtime_granularity_ns;
+        enum device_kind kind = target->root.device.kind;
 
-        return ours > theirs ? ours : theirs;
+        return (struct judge_clock){ .granularity_ns = ours > theirs ? ours : theirs,
+                                     .vague = kind == DEVICE_FUSE || kind == DEVICE_NETWORK || kind == DEVICE_UNKNOWN };
 }

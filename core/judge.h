@@ -10,8 +10,27 @@
 
 #include "core/view.h"
 
+/* How much the times of a target tell. */
+struct judge_clock {
+        uint64_t granularity_ns; /* the coarser one of source and target */
+        bool vague; /* what it shows for a time that not every filesystem can hold may change when it is mounted again (FUSE, networks) */
+};
+struct judge_clock judge_clock_of(const struct context *context, const struct target *target);
+
 /* Pure. As far as size and mtime (of special files the device number) tell, this is the node's version. */
 bool judge_looks_equal(const struct node_record *node, const struct statx *stat, uint64_t granularity_ns);
+/* Pure. What looks so under a name of the node is the node's version as cvv published it on `slot`: also with the time that the target made
+ * of the right one. */
+bool judge_is_as_published(const struct node_record *node, unsigned slot, const struct node_version *seen, struct judge_clock clock);
+/* Pure. It is an older version, which cvv itself published there. */
+bool judge_is_former(const struct node_record *node, unsigned slot, const struct node_version *seen, struct judge_clock clock);
+
+/* Pure: what the target shows of the version that was just published there, or found equal. */
+void judge_note_published(struct node_record *node, unsigned slot, const struct node_version *seen, struct judge_clock clock);
+/* Pure: an older version stands there, which cvv published. */
+void judge_note_former(struct node_record *node, unsigned slot, const struct node_version *seen);
+/* Pure: a new version begins; what is complete of the one before is former. */
+void judge_begin_version(struct node_record *node);
 
 enum verdict {
         VERDICT_LACKING,      /* nothing is there, and nothing should be */
@@ -23,12 +42,11 @@ enum verdict {
         VERDICT_COMPARE,      /* perhaps equal: its chunks must be compared */
         VERDICT_REPLACE,      /* something else has the name, and is to be replaced */
 };
-/* Pure. `target_stat` is NULL where the target has nothing; granularity_ns: the coarser clock of source and target. */
-enum verdict judge_target(const struct node_record *node, const struct name_record *name, unsigned slot,
-                                       const struct statx *target_stat, enum existing existing, uint64_t granularity_ns);
+/* Pure. `target_stat` is NULL where the target has nothing. `primary`: it is the node's first name; a further one is known by its object,
+ * which publish.c looks at, and by its looks only where these are all that is asked for. */
+enum verdict judge_target(const struct node_record *node, const struct name_record *name, bool primary, unsigned slot,
+                          const struct statx *target_stat, enum existing existing, struct judge_clock clock);
 /* Applies a verdict to the records. */
 int judge_apply(struct view *view, uint64_t parent, const char *name, unsigned slot, enum verdict verdict);
-/* The coarser clock of the source and a target. */
-uint64_t judge_granularity_ns(const struct context *context, const struct target *target);
 
 #endif

@@ -58,14 +58,23 @@ mode_t metadata_mode_without_acl(mode_t mode, const void *acl, size_t size)
         return (mode & ~(mode_t)077) | group << 3 | other;
 }
 
-int64_t metadata_time_ns(const struct statx_timestamp *time)
+static int64_t time_ns(int64_t seconds, int64_t nanoseconds)
 {
         int64_t ns;
 
-        if (__builtin_mul_overflow(time->tv_sec, INT64_C(1000000000), &ns) ||
-            __builtin_add_overflow(ns, time->tv_nsec, &ns))
-                return time->tv_sec < 0 ? INT64_MIN : INT64_MAX;
+        if (__builtin_mul_overflow(seconds, INT64_C(1000000000), &ns) || __builtin_add_overflow(ns, nanoseconds, &ns))
+                return seconds < 0 ? INT64_MIN : INT64_MAX;
         return ns;
+}
+
+int64_t metadata_time_ns(const struct statx_timestamp *time)
+{
+        return time_ns(time->tv_sec, time->tv_nsec);
+}
+
+int64_t metadata_timespec_ns(const struct timespec *time)
+{
+        return time_ns(time->tv_sec, time->tv_nsec);
 }
 
 bool metadata_mtime_equal(int64_t a_ns, int64_t b_ns, uint64_t granularity_ns)
@@ -73,4 +82,11 @@ bool metadata_mtime_equal(int64_t a_ns, int64_t b_ns, uint64_t granularity_ns)
         uint64_t difference = a_ns > b_ns ? (uint64_t)a_ns - (uint64_t)b_ns : (uint64_t)b_ns - (uint64_t)a_ns;
 
         return difference < (granularity_ns > 0 ? granularity_ns : 1);
+}
+
+bool metadata_time_is_common(int64_t time_ns)
+{
+        const int64_t day_ns = INT64_C(86400000000000), begin = 3653 * day_ns, end = 24855 * day_ns; /* 1980-01-02, 2038-01-19 */
+
+        return time_ns >= begin && time_ns < end;
 }

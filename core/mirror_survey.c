@@ -97,7 +97,7 @@ static bool is_compared(const struct survey *survey, struct target *target, cons
         if (existing != EXISTING_VERIFY || !S_ISREG(node->mode) || !target_serves_reads(target) ||
             root_call_stat(&target->root, target_path_of(target, path), &stat) < 0)
                 return false;
-        return judge_target(node, name, target->slot, &stat, existing, judge_granularity_ns(context, target)) == VERDICT_COMPARE;
+        return judge_target(node, name, true, target->slot, &stat, existing, judge_clock_of(context, target)) == VERDICT_COMPARE;
 }
 
 /* --- one name on one target --- */

@@ -122,8 +122,8 @@ int part_judge(struct file *file, struct target *target, const struct node_recor
         result = view_primary_name(view, node, &name);
         if (result < 0)
                 return result;
-        verdict = judge_target(node, &name, target->slot, found == 0 ? &stat : NULL, options_existing(context->options),
-                                  judge_granularity_ns(context, target));
+        verdict = judge_target(node, &name, true, target->slot, found == 0 ? &stat : NULL, options_existing(context->options),
+                               judge_clock_of(context, target));
         result = judge_apply(view, node->parent, node->name, target->slot, verdict);
         if (result < 0)
                 return result;
@@ -218,6 +218,7 @@ static int open_for_compare(struct file *file, struct target *target, uint64_t g
         return fd < 0 ? fd : install(file, target, generation, PART_COMPARE, false, &fd);
 }
 
+<<<<<<< HEAD
 static bool change_gone(void *context, struct node_record *node)
 {
         const struct partial_change *change = context;
@@ -244,6 +245,16 @@ static int partial_is_gone(struct file *file, struct target *target, struct node
                 return 0;
         (void)change_gone(&change, node); /* what the caller goes on with */
         return view_update(view, file->id, change_gone, &change);
+=======
+static int forget_marks(struct file *file, struct target *target)
+{
+        struct context *context = context_of(file);
+        int result = marks_forget_slot(file, target->slot);
+
+        if (result == 0)
+                context->work_found(context->callback_context); /* who fills the file may have passed these chunks by */
+        return result;
+>>>>>>> 6d4cdbb (wip)
 }
 
 static int prepare(struct file *file, struct target *target, uint64_t generation)
@@ -278,6 +289,11 @@ static int prepare(struct file *file, struct target *target, uint64_t generation
                 (void)install(file, target, generation, PART_BLOCKED, false, NULL); /* positive only: another generation */
                 return PART_NOT_WANTED;
         case VERDICT_COMPARE:
+                if ((node.partial | node.complete) >> target->slot & 1) {
+                        result = forget_marks(file, target);
+                        if (result < 0)
+                                return result;
+                }
                 return open_for_compare(file, target, generation, target_path_of(target, path));
         case VERDICT_AS_RECORDED:
                 if (node.complete >> target->slot & 1)
@@ -288,12 +304,7 @@ static int prepare(struct file *file, struct target *target, uint64_t generation
         case VERDICT_REPLACE:
                 break;
         }
-        result = marks_forget_slot(file, target->slot);
-        if (result == 0 && ((node.partial | node.complete) >> target->slot & 1)) {
-                struct context *context = context_of(file);
-
-                context->work_found(context->callback_context); /* who fills the file may have passed these chunks by */
-        }
+        result = (node.partial | node.complete) >> target->slot & 1 ? forget_marks(file, target) : marks_forget_slot(file, target->slot);
         return result < 0 ? result : create_partial(file, target, generation, node.size);
 }
 
@@ -487,6 +498,21 @@ int part_set_metadata(struct file *file, struct target *target)
 
 /* --- objects without data --- */
 
+/* Why an object could not be made. exfat-fuse makes a plain file, sees that it is no FIFO, and says EIO: but that is no device that fails. */
+static int inability(struct file *file, struct target *target, const char *name, int error)
+{
+        struct stat stat;
+
+        if (error == -EIO && fstatat(target->partial_fd, name, &stat, AT_SYMLINK_NOFOLLOW) == 0 &&
+            (stat.st_mode & S_IFMT) != (file->mode & S_IFMT)) {
+                (void)unlinkat(target->partial_fd, name, 0); /* the next sweep finds it */
+                error = -EOPNOTSUPP;
+        }
+        if (problem_is_inability(error))
+                problem_lost(files_view(file->files), target, S_ISLNK(file->mode) ? PROBLEM_SYMLINK : PROBLEM_SPECIAL);
+        return error;
+}
+
 static int make_special(struct file *file, struct target *target, uint64_t generation, const char *name)
 {
         cleanup(file_facts_release) struct file_facts *facts = file_facts_get(file, generation);
@@ -505,7 +531,7 @@ static int make_special(struct file *file, struct target *target, uint64_t gener
                 result = mknodat(target->partial_fd, name, (stat->stx_mode & S_IFMT) | 0600,
                                  makedev(stat->stx_rdev_major, stat->stx_rdev_minor));
         if (result < 0)
-                return -errno;
+                return inability(file, target, name, -errno);
         result = metadata_apply_at(target->partial_fd, name, &facts->metadata, &lost);
         if (result == 0)
                 problem_lost(files_view(file->files), target, lost);

@@ -1,5 +1,6 @@
 #include "core/problem.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +15,14 @@ static const struct {
         { METADATA_LOST_OWNER, "owner" },           { METADATA_LOST_MODE, "permissions" },
         { METADATA_LOST_XATTR, "extended attributes" }, { METADATA_LOST_ACL, "ACL" },
         { METADATA_LOST_TIMES, "times" },           { METADATA_LOST_CAPABILITY, "capabilities" },
-        { METADATA_LOST_LABEL, "security label" },
+        { METADATA_LOST_LABEL, "security label" },   { PROBLEM_HARD_LINK, "hard link" },
+        { PROBLEM_SYMLINK, "symbolic link" },       { PROBLEM_SPECIAL, "special file" },
 };
+
+bool problem_is_inability(int error)
+{
+        return error == -EPERM || error == -EOPNOTSUPP || error == -ENOSYS || error == -EMLINK;
+}
 
 void problem_lost(struct view *view, struct target *target, unsigned lost)
 {

@@ -6,7 +6,16 @@
 
 #include "core/view.h"
 
-/* Counts what metadata_apply() could not keep on a target (its ret_lost). */
+/* What a target cannot hold besides enum metadata_loss: whole names. */
+enum {
+        PROBLEM_HARD_LINK = 1 << 7,
+        PROBLEM_SYMLINK = 1 << 8,
+        PROBLEM_SPECIAL = 1 << 9, /* FIFO, socket, device */
+};
+
+/* Whether an errno (negative) says that the filesystem has no such thing, or that this user may not make it. */
+bool problem_is_inability(int error);
+/* Counts what metadata_apply() could not keep on a target (its ret_lost), or one of the above. */
 void problem_lost(struct view *view, struct target *target, unsigned lost);
 /* Something else has the name of the node on the target: an event, and a line in the log. */
 void problem_conflict(struct view *view, uint64_t id, struct target *target);

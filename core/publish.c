@@ -27,13 +27,19 @@ struct published_name {
         uint64_t parent;
         char *name;
         bool skipped;       /* it was there and compared equal */
-        uint64_t size;      /* the version that has the name now */
-        int64_t mtime_ns;
+        struct node_version seen; /* of what has the name now */
+};
+
+struct publish_failure {
+        struct file *file; /* with a reference */
+        int error;
 };
 
 struct publish_batch {
         struct view *view;
         struct target *target;
+        struct publish_failure *failures;
+        size_t failure_count, failure_capacity;
         struct published_name *names;
         size_t count, capacity;
         uint64_t *directories; /* ids of parents to sync, unsorted */
@@ -70,10 +76,45 @@ static int note_directory(struct publish_batch *batch, uint64_t id)
         return 0;
 }
 
-static int note_name(struct publish_batch *batch, struct file *file, const struct node_record *node, uint64_t parent,
-                     const char *name, bool skipped)
+struct name_visit {
+        struct publish_batch *batch;
+        struct file *file;
+        const struct node_record *node;
+        enum part_kind kind;
+        bool first;
+        bool renamed; /* the first name has a new object: the others follow */
+        bool looked;
+        struct node_version seen; /* what the target shows of the object, where `looked` */
+};
+
+/* What the target shows of an object that has its name: it may be unable to hold the time, and what it made of it is to be known again. */
+static int look_at(struct name_visit *visit)
 {
+        struct target *target = visit->batch->target;
+        cleanup(pointer_free) char *path = NULL;
+        struct statx stat;
+        int result;
+
+        if (visit->looked)
+                return 0;
+        result = view_path(visit->batch->view, visit->file->id, &path);
+        if (result == 0)
+                result = root_stat(&target->root, target_path_of(target, path), &stat);
+        if (result < 0)
+                return result;
+        visit->seen = (struct node_version){ .size = stat.stx_size, .mtime_ns = metadata_time_ns(&stat.stx_mtime) };
+        visit->looked = true;
+        return 0;
+}
+
+static int note_name(struct name_visit *visit, uint64_t parent, const char *name, bool skipped)
+{
+        struct publish_batch *batch = visit->batch;
         struct published_name *entry;
+        int result = look_at(visit);
+
+        if (result < 0)
+                return result;
 
         if (batch->count == batch->capacity) {
                 size_t capacity = batch->capacity ? batch->capacity * 2 : 32;
@@ -85,11 +126,11 @@ static int note_name(struct publish_batch *batch, struct file *file, const struc
                 batch->capacity = capacity;
         }
         entry = &batch->names[batch->count];
-        *entry = (struct published_name){ .generation = node->generation, .parent = parent, .name = strdup(name),
-                                          .skipped = skipped, .size = node->size, .mtime_ns = node->mtime_ns };
+        *entry = (struct published_name){ .generation = visit->node->generation, .parent = parent, .name = strdup(name),
+                                          .skipped = skipped, .seen = visit->seen };
         if (!entry->name)
                 return -ENOMEM;
-        entry->file = file_ref(file);
+        entry->file = file_ref(visit->file);
         batch->count++;
         return note_directory(batch, parent);
 }
@@ -140,6 +181,14 @@ static int open_parent(struct publish_batch *batch, uint64_t directory, const ch
         return result < 0 ? result : io_open_parent(target->root.fd, path, ret_name);
 }
 
+/* exFAT says ENOENT for a name that it cannot hold, also where the object is there, and the directory. */
+static int name_error(int from_dir, const char *from, int error)
+{
+        struct stat stat;
+
+        return error == -ENOENT && fstatat(from_dir, from, &stat, AT_SYMLINK_NOFOLLOW) == 0 ? -EINVAL : error;
+}
+
 /* Gives the partial object the name `path`. 0, or positive: there is nothing to do; negative: the target's error. */
 static int rename_partial(struct publish_batch *batch, struct file *file, const struct node_record *node, const char *path)
 {
@@ -171,7 +220,7 @@ static int rename_partial(struct publish_batch *batch, struct file *file, const 
                         result = !replace ? -EEXIST
                                  : renameat(target->partial_fd, partial, parent, name) < 0 ? -errno : 0;
         }
-        return result;
+        return name_error(target->partial_fd, partial, result);
 }
 
 /* The name stands for the version before: by a rename, so that it is the one or the other. The partial file has gone to the first name,
@@ -204,6 +253,7 @@ static int make_link(struct publish_batch *batch, struct file *file, const struc
         cleanup(fd_close) int parent = -1, first_parent = -1;
         const char *last, *first_last;
         struct stat stat, first_stat;
+        struct node_version seen;
         int result = view_join_path(batch->view, parent_id, name, &path);
 
         if (result == 0)
@@ -216,30 +266,29 @@ static int make_link(struct publish_batch *batch, struct file *file, const struc
                 return parent < 0 ? parent : first_parent;
         if (linkat(first_parent, first_last, parent, last, 0) == 0)
                 return 0;
+        if (problem_is_inability(-errno))
+                problem_lost(batch->view, target, PROBLEM_HARD_LINK);
         if (errno != EEXIST)
-                return -errno;
+                return name_error(first_parent, first_last, -errno);
         if (fstatat(parent, last, &stat, AT_SYMLINK_NOFOLLOW) < 0 ||
             fstatat(first_parent, first_last, &first_stat, AT_SYMLINK_NOFOLLOW) < 0)
                 return -errno;
         if (stat.st_ino == first_stat.st_ino && stat.st_dev == first_stat.st_dev)
                 return 0; /* it was made before a crash */
+<<<<<<< HEAD
         if (published && (is_version(batch, &stat, node->copied_size, node->copied_mtime_ns) ||
                           is_version(batch, &stat, node->size, node->mtime_ns))) /* this one in a bad copy: see marks_condemn() */
+=======
+        seen = (struct node_version){ .size = (uint64_t)stat.st_size, .mtime_ns = metadata_timespec_ns(&stat.st_mtim) };
+        if (options_existing(view_context(batch->view)->options) == EXISTING_REPLACE ||
+            (published && judge_is_former(node, target->slot, &seen, judge_clock_of(view_context(batch->view), target))))
+>>>>>>> 6d4cdbb (wip)
                 return replace_link(batch, file, node, first_parent, first_last, parent, last);
         result = judge_apply(batch->view, parent_id, name, target->slot, VERDICT_CONFLICT);
         if (result == 0)
                 problem_conflict(batch->view, file->id, target);
         return result < 0 ? result : PART_NOT_WANTED;
 }
-
-struct name_visit {
-        struct publish_batch *batch;
-        struct file *file;
-        const struct node_record *node;
-        enum part_kind kind;
-        bool first;
-        bool renamed; /* the first name has a new object: the others follow */
-};
 
 /* A file that was there with the same bytes: times and the like may still differ, and would look like another version next time. */
 static int finish_compared(struct publish_batch *batch, struct file *file, const struct node_record *node)
@@ -269,7 +318,7 @@ static int publish_first(struct name_visit *visit, uint64_t parent, const char *
 
         if (visit->kind == PART_COMPARE) { /* it has its name: the finding is recorded, and the source's metadata is given */
                 result = finish_compared(batch, visit->file, visit->node);
-                return result < 0 ? result : note_name(batch, visit->file, visit->node, parent, name, true);
+                return result < 0 ? result : note_name(visit, parent, name, true);
         }
         result = view_join_path(batch->view, parent, name, &path);
         if (result == 0)
@@ -277,7 +326,7 @@ static int publish_first(struct name_visit *visit, uint64_t parent, const char *
         if (result == 0) {
                 visit->renamed = true;
                 touched_add(batch->target, parent);
-                result = note_name(batch, visit->file, visit->node, parent, name, false);
+                result = note_name(visit, parent, name, false);
         }
         return result;
 }
@@ -305,7 +354,7 @@ static int publish_name(void *context, uint64_t parent, const char *name)
                 bool skipped = !visit->renamed && (visit->kind == PART_COMPARE || (visit->node->skipped >> batch->target->slot & 1));
 
                 touched_add(batch->target, parent);
-                result = note_name(batch, visit->file, visit->node, parent, name, skipped);
+                result = note_name(visit, parent, name, skipped);
         }
         return result < 0 ? result : 0;
 }
@@ -328,6 +377,23 @@ static void come_again(struct publish_batch *batch, const struct file *file, con
         if (!(node->flags & VIEW_NODE_QUEUED))
                 (void)view_queue(batch->view, file->id, VIEW_QUEUE_ASKED); /* if not, the next mount finds it */
         context->work_found(context->callback_context);
+}
+
+/* Said when the names that it did get are recorded: that they are there would take it back. */
+static void note_failure(struct publish_batch *batch, struct file *file, int error)
+{
+        if (batch->failure_count == batch->failure_capacity) {
+                size_t capacity = batch->failure_capacity ? batch->failure_capacity * 2 : 8;
+                struct publish_failure *failures = reallocarray(batch->failures, capacity, sizeof(*failures));
+
+                if (!failures) {
+                        part_fail(file, batch->target, error, "publish");
+                        return;
+                }
+                batch->failures = failures;
+                batch->failure_capacity = capacity;
+        }
+        batch->failures[batch->failure_count++] = (struct publish_failure){ .file = file_ref(file), .error = error };
 }
 
 void publish_add(struct publish_batch *batch, struct file *file)
@@ -358,7 +424,7 @@ void publish_add(struct publish_batch *batch, struct file *file)
                 result = view_each_name(batch->view, file->id, &node, publish_name, &visit);
         }
         if (result < 0)
-                part_fail(file, target, result, "publish");
+                note_failure(batch, file, result);
 }
 
 /* --- steps 4 and 5 --- */
@@ -392,6 +458,7 @@ static int sync_directories(struct publish_batch *batch)
 
 struct finish_change {
         unsigned slot;
+        struct judge_clock clock;
         const struct published_name *entry;
 };
 
@@ -402,8 +469,7 @@ static bool change_finished(void *context, struct node_record *node, struct name
 
         if (node->generation != change->entry->generation) {
                 /* The source changed in the meantime. What has the name is cvv's own former version, and may be replaced. */
-                if (node->copied_size != change->entry->size || node->copied_mtime_ns != change->entry->mtime_ns)
-                        return false;
+                judge_note_former(node, change->slot, &change->entry->seen);
                 name->published |= bit;
                 return true;
         }
@@ -414,12 +480,15 @@ static bool change_finished(void *context, struct node_record *node, struct name
         node->failed &= ~bit;
         node->conflict &= ~bit;
         node->skipped = change->entry->skipped ? node->skipped | bit : node->skipped & ~bit;
+        judge_note_published(node, change->slot, &change->entry->seen, change->clock);
         return true;
 }
 
 static void record_name(struct publish_batch *batch, const struct published_name *entry)
 {
-        struct finish_change change = { .slot = batch->target->slot, .entry = entry };
+        struct finish_change change = { .slot = batch->target->slot,
+                                        .clock = judge_clock_of(view_context(batch->view), batch->target),
+                                        .entry = entry };
         struct file_part *part = &entry->file->parts[batch->target->slot];
         int result = view_update_name(batch->view, entry->parent, entry->name, change_finished, &change);
 
@@ -448,6 +517,11 @@ void publish_end(struct publish_batch *batch)
                 file_unref(batch->names[i].file);
                 free(batch->names[i].name);
         }
+        for (size_t i = 0; i < batch->failure_count; i++) {
+                part_fail(batch->failures[i].file, batch->target, batch->failures[i].error, "publish");
+                file_unref(batch->failures[i].file);
+        }
+        free(batch->failures);
         free(batch->names);
         free(batch->directories);
         free(batch);

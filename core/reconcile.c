@@ -110,14 +110,13 @@ static bool content_differs(const struct node_record *node, const struct statx *
         return S_ISREG(node->mode) && node->partial != 0 && node->ctime_ns != metadata_time_ns(&stat->stx_ctime);
 }
 
-/* That it is there says nothing of its bytes, so a look alone does not take back that they could not be read. */
-static void readable_again(struct node_record *node)
+/* That it is there says nothing of its bytes, so a look alone does not take back that they could not be read, or not be brought to a
+ * target: new content does, and the next mount. */
+static void try_again(struct node_record *node)
 {
-        if (!(node->flags & VIEW_NODE_UNREADABLE))
-                return;
         node->flags &= ~(uint32_t)VIEW_NODE_UNREADABLE;
-        if (node->failed == 0)
-                node->last_error = 0;
+        node->failed = 0;
+        node->last_error = 0;
 }
 
 /* What there is of the node is another version's. */
@@ -125,10 +124,7 @@ static void begin_generation(struct node_record *node)
 {
         if (node->complete | node->partial)
                 node->flags |= VIEW_NODE_DRIFTED;
-        if (node->complete) { /* perhaps under its name already: only the record may be missing */
-                node->copied_size = node->size;
-                node->copied_mtime_ns = node->mtime_ns;
-        }
+        judge_begin_version(node);
         node->generation++;
         node->complete = node->verified = node->skipped = node->partial = node->failed = 0;
         node->flags &= ~(uint32_t)VIEW_NODE_OF_CONTENT;
@@ -157,7 +153,7 @@ static bool change_source(void *context, struct node_record *node, struct name_r
                 change->content_changed = true; /* who has it open reads the source's from now on */
         }
         if (change->content_changed || node->epoch != change->epoch)
-                readable_again(node);
+                try_again(node);
         fill_attributes(node, change->stat);
         node->source_ino = change->stat->stx_ino;
         node->flags |= VIEW_NODE_SOURCE;
@@ -428,7 +424,7 @@ struct judging {
         uint64_t directory;
         const char *path; /* of the directory */
         enum existing existing;
-        uint64_t granularity_ns;
+        struct judge_clock clock;
 };
 
 static int get_records(const struct judging *judging, const char *name, struct name_record *ret_name, struct node_record *ret_node)
@@ -473,8 +469,8 @@ static bool judge_again(const struct judging *judging, const char *name, struct 
         if (get_records(judging, name, &name_after, &node_after) < 0 ||
             !same_state(name_record, node, &name_after, &node_after, 1ull << slot))
                 return false;
-        *verdict = judge_target(&node_after, &name_after, slot, result == 0 ? &stat : NULL, judging->existing,
-                                   judging->granularity_ns);
+        *verdict = judge_target(&node_after, &name_after, view_is_primary(&node_after, judging->directory, name), slot,
+                                result == 0 ? &stat : NULL, judging->existing, judging->clock);
         return true;
 }
 
@@ -489,8 +485,9 @@ static void judge_entry(const struct judging *judging, const char *name, const s
         if (get_records(judging, name, &name_record, &node) < 0)
                 return;
         if (reconcile->context->unclean && stat && S_ISDIR(node.mode))
-                check_directory(judging->target, name_record.id, &node, stat, judging->granularity_ns);
-        verdict = judge_target(&node, &name_record, slot, stat, judging->existing, judging->granularity_ns);
+                check_directory(judging->target, name_record.id, &node, stat, judging->clock.granularity_ns);
+        verdict = judge_target(&node, &name_record, view_is_primary(&node, judging->directory, name), slot, stat, judging->existing,
+                               judging->clock);
         if (takes_back(verdict, &name_record, 1ull << slot) && !judge_again(judging, name, &name_record, &node, &verdict))
                 return;
         (void)judge_apply(reconcile->view, judging->directory, name, slot, verdict); /* a damaged record is met again */
@@ -503,7 +500,7 @@ static void judge_batch(struct reconcile *reconcile, struct target *target, uint
         struct context *context = reconcile->context;
         struct judging judging = { .reconcile = reconcile, .target = target, .directory = directory, .path = path,
                                    .existing = options_existing(context->options),
-                                   .granularity_ns = judge_granularity_ns(context, target) };
+                                   .clock = judge_clock_of(context, target) };
         cleanup(listing_deinit) struct listing there = { 0 };
         char *names[LISTING_BATCH];
         int result;
@@ -727,7 +724,7 @@ static bool change_shown(void *context, struct node_record *node)
 
         if (error == 0 ? !(node->flags & VIEW_NODE_UNREADABLE) : (node->flags & VIEW_NODE_UNREADABLE) && node->last_error == error)
                 return false;
-        readable_again(node);
+        try_again(node);
         if (error != 0) {
                 node->flags |= VIEW_NODE_UNREADABLE;
                 node->last_error = error;

@@ -19,6 +19,7 @@ enum field_kind {
         FIELD_TEXT,    /* char[size], terminated */
         FIELD_HASH,    /* RECORD_HASH_BYTES bytes, there when the bool at `link` is set */
         FIELD_DIGESTS, /* struct digest_values */
+        FIELD_VERSIONS, /* struct node_version[RECORD_SLOTS], those of the slots in the two masks at `link` */
 };
 
 struct field {
@@ -62,8 +63,9 @@ static const struct field node_fields[] = {
         NUMBER(node_record, epoch), NUMBER(node_record, load_epoch),
         NUMBER(node_record, complete),
         NUMBER(node_record, verified),
-        NUMBER(node_record, copied_size),
-        SIGNED(node_record, copied_mtime_ns),
+        NUMBER(node_record, former),
+        NUMBER(node_record, altered),
+        LINKED(FIELD_VERSIONS, node_record, kept, former),
         NUMBER(node_record, verify_method),
         LINKED(FIELD_HASH, node_record, hash, has_hash),
         DIGESTS(node_record, digests),
@@ -166,6 +168,11 @@ static bool is_name(const void *name, size_t size)
                !(size == 2 && memcmp(name, "..", 2) == 0);
 }
 
+static uint64_t kept_slots(const uint8_t *masks)
+{
+        return load_unsigned(masks, sizeof(uint64_t)) | load_unsigned(masks + sizeof(uint64_t), sizeof(uint64_t));
+}
+
 static bool field_is_there(const struct field *field, const uint8_t *record)
 {
         const uint8_t *at = record + field->offset;
@@ -183,6 +190,8 @@ static bool field_is_there(const struct field *field, const uint8_t *record)
                 return load_unsigned(record + field->link, sizeof(bool)) != 0;
         case FIELD_DIGESTS:
                 return ((const struct digest_values *)(const void *)at)->mask != 0;
+        case FIELD_VERSIONS:
+                return kept_slots(record + field->link) != 0;
         }
         return false;
 }
@@ -216,6 +225,28 @@ static bool read_digests(struct reader *reader, struct digest_values *ret_values
         return true;
 }
 
+static bool write_versions(struct writer *writer, const struct node_version *versions, uint64_t slots)
+{
+        for (unsigned slot = 0; slot < RECORD_SLOTS; slot++) {
+                if (!(slots >> slot & 1))
+                        continue;
+                writer_put_number(writer, versions[slot].size);
+                writer_put_number(writer, zigzag(versions[slot].mtime_ns));
+        }
+        return true;
+}
+
+static bool read_versions(struct reader *reader, struct node_version *ret_versions, uint64_t slots)
+{
+        for (unsigned slot = 0; slot < RECORD_SLOTS; slot++) {
+                if (!(slots >> slot & 1))
+                        continue;
+                ret_versions[slot].size = reader_take_number(reader);
+                ret_versions[slot].mtime_ns = unzigzag(reader_take_number(reader));
+        }
+        return slots != 0;
+}
+
 static bool write_bytes(struct writer *writer, const void *bytes, size_t size)
 {
         writer_put_number(writer, size);
@@ -247,6 +278,8 @@ static bool write_field(struct writer *writer, const struct field *field, const 
                 return true;
         case FIELD_DIGESTS:
                 return write_digests(writer, (const struct digest_values *)(const void *)at);
+        case FIELD_VERSIONS:
+                return write_versions(writer, (const struct node_version *)(const void *)at, kept_slots(record + field->link));
         }
         return false;
 }
@@ -282,6 +315,8 @@ static bool read_field(struct reader *reader, const struct field *field, uint8_t
                 return store_unsigned(record + field->link, sizeof(bool), 1);
         case FIELD_DIGESTS:
                 return read_digests(reader, (struct digest_values *)(void *)at);
+        case FIELD_VERSIONS:
+                return read_versions(reader, (struct node_version *)(void *)at, kept_slots(record + field->link));
         }
         return false;
 }
@@ -333,6 +368,9 @@ static int decode_fields(enum record_table table, const struct field *fields, si
                         *ret_record = decoded;                                                                            \
                 return result;                                                                                            \
         }
+
+/* The two masks of FIELD_VERSIONS stand side by side. */
+_Static_assert(offsetof(struct node_record, altered) == offsetof(struct node_record, former) + sizeof(uint64_t), "kept_slots()");
 
 RECORD_OF_FIELDS(name, TABLE_NAME)
 RECORD_OF_FIELDS(node, TABLE_NODE)

@@ -36,6 +36,12 @@ struct name_record {
         uint32_t mode_type; /* S_IFMT bits of the node's mode, so that readdir needs no node record */
 };
 
+/* What an object looks like, as far as that tells one version of it from another. */
+struct node_version {
+        uint64_t size;
+        int64_t mtime_ns;
+};
+
 struct node_record {
         uint64_t parent; /* of the primary name */
         char name[RECORD_NAME_BYTES + 1]; /* terminated by decoding; need not be for encoding */
@@ -54,8 +60,9 @@ struct node_record {
         uint64_t load_epoch; /* of a directory: the mount in which all its names were recorded */
         uint64_t complete, verified, skipped, conflict, failed; /* slots */
         uint64_t partial;                                       /* slots that hold a partial file of this generation */
-        uint64_t copied_size; /* the version that was published before this generation */
-        int64_t copied_mtime_ns;
+        uint64_t former;  /* slots where kept[slot] is an older version, put or found equal by cvv */
+        uint64_t altered; /* slots where kept[slot] is this generation, which cannot have its mtime there */
+        struct node_version kept[RECORD_SLOTS]; /* zero where neither bit is set */
         int32_t last_error;    /* negative errno */
         uint8_t verify_method; /* the worst of the targets' */
         bool has_hash;

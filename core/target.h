@@ -29,7 +29,7 @@ struct target;
 
 enum {
         TARGET_SLOTS = 64,           /* bits of a slot mask */
-        TARGET_LOSSES = 7,           /* kinds of metadata that a target may be unable to hold */
+        TARGET_LOSSES = 10,          /* kinds of metadata and objects that a target may be unable to hold: problem.h */
         TARGET_INTERVAL_MS = 2000,   /* a checkpoint interval ends after this time … */
         TARGET_UNSYNCED_FILES = 1024 /* … or with this many un-synced chunks, or TARGET_INTERVAL_BYTES */
 };

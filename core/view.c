@@ -314,7 +314,7 @@ static bool counts_as_file(const struct node_record *node, enum category categor
                (category == CATEGORY_MISSING && (node->flags & VIEW_NODE_UNREADABLE));
 }
 
-static bool is_primary(const struct node_record *node, uint64_t parent, const char *name)
+bool view_is_primary(const struct node_record *node, uint64_t parent, const char *name)
 {
         return node->parent == parent && strlen(name) == node->name_size && memcmp(node->name, name, node->name_size) == 0;
 }
@@ -322,7 +322,7 @@ static bool is_primary(const struct node_record *node, uint64_t parent, const ch
 /* The bytes that a name has in the totals. */
 static int64_t name_bytes(const struct node_record *node, uint64_t parent, const char *name)
 {
-        return S_ISREG(node->mode) && is_primary(node, parent, name) ? (int64_t)node->size : 0;
+        return S_ISREG(node->mode) && view_is_primary(node, parent, name) ? (int64_t)node->size : 0;
 }
 
 static void count_directory(struct view *view, bool owed_before, bool owed_now)
@@ -721,7 +721,7 @@ static int unlink_locked(struct view *view, struct statedb_batch *batch, uint64_
         int64_t scanned = 0;
         int result;
 
-        if (!is_primary(node, parent, name))
+        if (!view_is_primary(node, parent, name))
                 return statedb_batch_delete(batch, key.bytes, key.size);
         if (node->flags & VIEW_NODE_LINKS)
                 scanned = statedb_scan(view->context->db, NULL, 0, prefix.bytes, prefix.size, 1, first_link_entry, &first);
@@ -840,7 +840,7 @@ static int find_other_live(struct view *view, uint64_t id, const struct node_rec
 
         primary_name(node, walk->name);
         walk->parent = node->parent;
-        walk->found = !is_primary(node, walk->skip_parent, walk->skip_name) && is_live(view, node->parent, walk->name);
+        walk->found = !view_is_primary(node, walk->skip_parent, walk->skip_name) && is_live(view, node->parent, walk->name);
         if (!walk->found && (node->flags & VIEW_NODE_LINKS))
                 scanned = statedb_scan(db, from.bytes, from.size, prefix.bytes, prefix.size, UINT64_MAX, live_link, walk);
         if (scanned >= 0 && !walk->found && (node->flags & VIEW_NODE_LINKS))
@@ -1041,7 +1041,8 @@ static bool forget_node(void *context, const struct statedb_view *entry)
         statedb_batch_init(&batch);
         if (record_key_parse(entry->key, entry->key_size, &parts) < 0 ||
             record_decode_node(entry->value, entry->value_size, &node) < 0 ||
-            !((node.complete | node.verified | node.skipped | node.conflict | node.failed | node.partial) & walk->bit))
+            !((node.complete | node.verified | node.skipped | node.conflict | node.failed | node.partial | node.former | node.altered) &
+              walk->bit))
                 return true;
         node.partial &= ~walk->bit;
         node.complete &= ~walk->bit;
@@ -1049,6 +1050,9 @@ static bool forget_node(void *context, const struct statedb_view *entry)
         node.skipped &= ~walk->bit;
         node.conflict &= ~walk->bit;
         node.failed &= ~walk->bit;
+        node.former &= ~walk->bit;
+        node.altered &= ~walk->bit;
+        node.kept[__builtin_ctzll(walk->bit)] = (struct node_version){ 0 };
         walk->result = record_encode_node(&node, buffer, sizeof(buffer), &size);
         if (walk->result == 0)
                 walk->result = statedb_batch_put(&batch, entry->key, entry->key_size, buffer, size);

@@ -8,7 +8,7 @@
  * What the masks mean (one bit for each target slot):
  *   node.complete     every chunk of this generation is present (durable and marked)
  *   name.published    the object stands there under this name, put there or found equal by cvv. Published and not complete: an
- *                     older generation stands there, which cvv itself published (copied_size, copied_mtime_ns) and may replace;
+ *                     older generation stands there, which cvv itself published (node.former, node.kept) and may replace;
  *                     so it is too between the marks and the rename, when all of the new one is complete: judge_target()
  *   node.partial      the target has a partial file of this generation
  *   node.conflict     something else has the name there
@@ -89,6 +89,8 @@ struct context *view_context(const struct view *view);
 int view_node(struct view *view, uint64_t id, struct node_record *ret_node);
 /* -ENOENT also for whiteouts and excluded names. */
 int view_name(struct view *view, uint64_t parent, const char *name, struct name_record *ret_name);
+/* Whether this is a node's first name. */
+bool view_is_primary(const struct node_record *node, uint64_t parent, const char *name);
 /* The name record of a node's first name. */
 int view_primary_name(struct view *view, const struct node_record *node, struct name_record *ret_name);
 /* Paths relative to the root, "" for the root itself; the caller frees them. -ELOOP: the records form a circle (damage). */

@@ -5,8 +5,8 @@ import shutil
 import unittest
 
 from devices import LoopFs, run
-from hard_trees import (GiB, MiB, TiB, acl, compare_by_descriptors, deep, extents, hard_tree, same_sparse, set_times, sparse, write)
-from harness import LONG, Case, need, need_root, seed, timeout
+from hard_trees import GiB, MiB, TIMES_NS, TiB, acl, compare_by_descriptors, deep, hard_tree, same_sparse, set_times, write
+from harness import LONG, Case, eventually, mounted, need, need_root, seed, timeout
 
 # XFS shows the ACLs a second time, as attributes of its own.
 RSYNC = ['rsync', '-aHAXn', '--delete', '--itemize-changes', '--numeric-ids', '--filter=-x trusted.SGI_*']
@@ -82,6 +82,99 @@ class HardTree(Case):
         self.assertEqual(errors, '')
         for target in targets:
             self.assertEqual(compare_by_descriptors(os.open(source, os.O_RDONLY), os.open(target, os.O_RDONLY)), [])
+
+    def exfat(self, size=256 * MiB):
+        """exFAT through FUSE: no owners, modes, attributes, links or special files; times from 1980, in local memory any; `A` is `a`."""
+        need('mkfs.exfat', 'mount.exfat-fuse', 'losetup')
+        image, path = self.work.join('exfat.img'), self.work.dir('exfat')
+        with open(image, 'wb') as file:
+            file.truncate(size)
+        run('mkfs.exfat', image)
+        loop = run('losetup', '--find', '--show', image).strip()
+        self.work.closers.append(lambda: run('losetup', '--detach', loop, check=False))
+        self.work.closers.append(lambda: run('umount', path, check=False))
+
+        def mount():
+            run('mount.exfat-fuse', loop, path)
+            if not mounted(path):
+                raise unittest.SkipTest('cannot mount exFAT')
+
+        def remount():
+            run('umount', path)
+            eventually(lambda: run('losetup', '--list', '--noheadings', loop) != '' and not busy(loop), 20, 'the end of exfat-fuse')
+            mount()
+        mount()
+        os.mkdir(os.path.join(path, 'data'))
+        return os.path.join(path, 'data'), remount
+
+    @timeout(240)
+    def test_what_a_weak_filesystem_cannot_hold_is_summed_up_and_finished_at_the_next_mount(self):
+        source, (weak, remount) = self.source, self.exfat()
+        targets = [self.targets[0], weak, self.targets[1]]
+        for number, when in enumerate(TIMES_NS):
+            write(os.path.join(source, 'time %d' % number), b'%d' % number * 1000)
+            set_times(os.path.join(source, 'time %d' % number), when)
+        for name, bits in (('mode', 0o640), ('set', 0o6755), ('owner', 0o644), ('attributes', 0o644), ('acl', 0o644)):
+            write(os.path.join(source, name), name.encode())
+            os.chmod(os.path.join(source, name), bits)
+        os.chown(os.path.join(source, 'owner'), 1234, 5678)
+        os.setxattr(os.path.join(source, 'attributes'), 'user.test', b'1')
+        os.setxattr(os.path.join(source, 'acl'), 'system.posix_acl_access', acl(6, 4, 6, 4, users=[(1000, 6)]))
+        os.mkdir(os.path.join(source, 'old directory'))
+        write(os.path.join(source, 'old directory', 'inside'), b'inside')
+        set_times(os.path.join(source, 'old directory'), -10**18)
+        _, errors = self.fill(source, targets)
+        for word in ('owner', 'permissions', 'extended attributes', 'ACL'):
+            self.assertIn(word, errors)
+        self.assertIn('target 2', errors)
+        self.assertNotIn('target 1', errors)
+        for _ in range(2):
+            remount()
+            status, _ = self.fill(source, targets)
+            self.assertEqual((status['files']['conflict'], status['files']['pending'], status['files']['copied']),
+                             (0, 0, status['files']['total']))
+        for target in targets[::2]:
+            self.assertRsyncClean(source, target)
+        for name in os.listdir(source):
+            if os.path.isfile(os.path.join(source, name)):
+                self.assertSameBytes(os.path.join(source, name), os.path.join(weak, name))
+
+    @timeout(240)
+    def test_what_is_illegal_on_a_weak_filesystem_fails_there_only(self):
+        source, (weak, remount) = self.source, self.exfat()
+        targets = [self.targets[0], weak, self.targets[1]]
+        bad = ['a:b', 'question?', 'new\nline', os.fsdecode(b'\xff\xfe'), 'link', 'fifo', 'symlink', 'device', 'Clash']
+        for name in bad[:4] + ['good', 'clash', 'sub/dir/good']:
+            self.put(name, name.encode('utf-8', 'surrogateescape'))
+        self.fill(source, targets, expect='failed', umount=1)
+        self.put('Clash', b'another')
+        os.link(os.path.join(source, 'good'), os.path.join(source, 'link'))
+        os.mkfifo(os.path.join(source, 'fifo'))
+        os.mknod(os.path.join(source, 'device'), 0o020600, os.makedev(1, 3))
+        os.symlink('good', os.path.join(source, 'symlink'))
+        for _ in range(2):
+            remount()
+            status, errors = self.fill(source, targets, expect='failed', umount=1)
+            counts = status['files']
+            self.assertEqual(counts['failed'] + counts['conflict'] + counts['missing'], len(bad), errors)
+            self.assertEqual(counts['copied'], counts['total'] - len(bad))
+            self.assertEqual([target['state'] for target in status['targets']], ['online'] * 3)
+            for word in ('symbolic link', 'special file', 'hard link'):
+                self.assertIn(word, errors)
+        for target in targets[::2]:
+            self.assertRsyncClean(source, target, '--exclude=/.cvv')      # kept while something is owed anywhere
+        present = {os.path.join(os.path.relpath(where, weak), name) for where, _, names in os.walk(weak) for name in names
+                   if '.cvv' not in where}
+        self.assertEqual(present, {'./good', './clash', 'sub/dir/good'})
+
+
+def busy(loop):
+    """Whether the device is open: exfat-fuse writes its last when umount has returned."""
+    try:
+        os.close(os.open(loop, os.O_RDONLY | os.O_EXCL))
+        return False
+    except OSError:
+        return True
 
 
 if __name__ == '__main__':

@@ -264,8 +264,6 @@ static bool publish(void *context, struct node_record *node, struct name_record 
 
         node->complete |= slots;
         node->partial &= ~slots;
-        node->copied_size = node->size;
-        node->copied_mtime_ns = node->mtime_ns;
         name->published |= slots;
         return true;
 }

@@ -103,9 +103,33 @@ static void mtimes_are_equal_within_the_coarser_clock_only(void **state)
         assert_true(metadata_mtime_equal(INT64_MIN, INT64_MIN, 1));
 }
 
+static void common_times_are_those_that_every_filesystem_holds(void **state)
+{
+        const int64_t second = 1000000000;
+
+        (void)state;
+        assert_true(metadata_time_is_common(1700000000 * second));
+        assert_false(metadata_time_is_common(315532800 * second)); /* 1980-01-01, somewhere still 1979 */
+        assert_true(metadata_time_is_common(315705600 * second));
+        assert_false(metadata_time_is_common(2147483647 * second));
+        assert_false(metadata_time_is_common(0));
+        assert_false(metadata_time_is_common(INT64_MIN));
+        assert_false(metadata_time_is_common(INT64_MAX));
+}
+
+static void times_beyond_the_range_are_its_ends(void **state)
+{
+        (void)state;
+        assert_true(metadata_timespec_ns(&(struct timespec){ .tv_sec = 13569465600 }) == INT64_MAX); /* 2400 */
+        assert_true(metadata_timespec_ns(&(struct timespec){ .tv_sec = -13569465600 }) == INT64_MIN);
+        assert_true(metadata_timespec_ns(&(struct timespec){ .tv_sec = -1, .tv_nsec = 5 }) == -999999995);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+            cmocka_unit_test(common_times_are_those_that_every_filesystem_holds),
+            cmocka_unit_test(times_beyond_the_range_are_its_ends),
             cmocka_unit_test(lost_acl_gives_group_its_own_entry_not_the_mask),
             cmocka_unit_test(lost_acl_widens_nothing_for_named_users_and_groups),
             cmocka_unit_test(malformed_acl_leaves_the_owner_alone),

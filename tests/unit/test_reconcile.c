@@ -94,20 +94,102 @@ static void files_are_judged_by_records_and_sight(void **state)
                 enum { SLOT = 5 };
                 /* what the other slots have is all the contrary */
                 uint64_t others = ~(1ull << SLOT);
-                struct node_record node = { .mode = S_IFREG | 0600, .size = 100, .mtime_ns = ENGINE_TIME_NS, .copied_size = 90,
-                                            .copied_mtime_ns = ENGINE_TIME_NS - 60000000000 };
+                struct node_record node = { .mode = S_IFREG | 0600, .size = 100, .mtime_ns = ENGINE_TIME_NS, .former = 1ull << SLOT };
                 struct name_record name = { 0 };
                 struct statx stat = stat_of(cases[i].seen);
                 enum verdict verdict;
 
+                node.kept[SLOT] = (struct node_version){ .size = 90, .mtime_ns = ENGINE_TIME_NS - 60000000000 };
                 node.complete = cases[i].records & C ? 1ull << SLOT : others;
                 name.published = cases[i].records & P ? 1ull << SLOT : others;
                 name.conflict = cases[i].records & X ? 1ull << SLOT : others;
-                verdict = judge_target(&node, &name, SLOT, cases[i].seen == NOTHING ? NULL : &stat,
-                                          (enum existing)cases[i].existing, cases[i].granularity_ns);
+                verdict = judge_target(&node, &name, true, SLOT, cases[i].seen == NOTHING ? NULL : &stat, (enum existing)cases[i].existing,
+                                       (struct judge_clock){ .granularity_ns = cases[i].granularity_ns });
                 if (verdict != cases[i].verdict)
                         fail_msg("case %zu: %d is not %d", i, verdict, cases[i].verdict);
         }
+}
+
+/* A target that cannot hold a time shows another one for it, now or only when it is mounted again. */
+static void times_that_a_target_cannot_hold_are_no_conflict(void **state)
+{
+        enum { COMMON = 1000000000, AGES_AGO = -1000000000, CLAMPED = 315532800, OTHER = 400000000 }; /* seconds */
+        static const struct {
+                int wanted, kept, seen; /* kept 0: nothing is */
+                unsigned longer;
+                bool published, complete, vague;
+                enum existing existing;
+                enum verdict verdict;
+        } cases[] = {
+                /* it was seen when it was published */
+                { AGES_AGO, CLAMPED, CLAMPED, 0, true, true, false, EXISTING_SKIP, VERDICT_AS_RECORDED },
+                { AGES_AGO, CLAMPED, OTHER, 0, true, true, false, EXISTING_SKIP, VERDICT_CONFLICT },
+                { AGES_AGO, CLAMPED, CLAMPED, 1, true, true, false, EXISTING_SKIP, VERDICT_CONFLICT },
+                { COMMON, OTHER, OTHER, 0, true, true, false, EXISTING_VERIFY, VERDICT_AS_RECORDED },
+                { COMMON, OTHER, COMMON, 0, true, true, false, EXISTING_VERIFY, VERDICT_AS_RECORDED },
+                /* it shows later only */
+                { AGES_AGO, 0, CLAMPED, 0, true, true, true, EXISTING_SKIP, VERDICT_AS_RECORDED },
+                { AGES_AGO, 0, CLAMPED, 0, true, true, false, EXISTING_SKIP, VERDICT_CONFLICT },
+                { AGES_AGO, 0, CLAMPED, 1, true, true, true, EXISTING_SKIP, VERDICT_CONFLICT },
+                { COMMON, 0, OTHER, 0, true, true, true, EXISTING_SKIP, VERDICT_CONFLICT },
+                /* a crash came between the rename and its record: only the bytes tell */
+                { AGES_AGO, 0, CLAMPED, 0, false, true, true, EXISTING_SKIP, VERDICT_COMPARE },
+                { AGES_AGO, 0, CLAMPED, 0, false, false, true, EXISTING_SKIP, VERDICT_COMPARE },
+                { AGES_AGO, 0, CLAMPED, 0, false, false, false, EXISTING_SKIP, VERDICT_CONFLICT },
+                { AGES_AGO, 0, CLAMPED, 0, false, false, true, EXISTING_REPLACE, VERDICT_REPLACE },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                struct node_record node = { .mode = S_IFREG | 0600, .size = 100, .mtime_ns = cases[i].wanted * INT64_C(1000000000),
+                                            .altered = cases[i].kept ? 2 : 0, .complete = cases[i].complete ? 2 : 0 };
+                struct name_record name = { .published = cases[i].published ? 2 : 0 };
+                struct statx stat = { .stx_mode = S_IFREG | 0600, .stx_size = 100 + cases[i].longer, .stx_mtime.tv_sec = cases[i].seen };
+
+                node.kept[1] = (struct node_version){ .size = cases[i].kept ? 100 : 0, .mtime_ns = cases[i].kept * INT64_C(1000000000) };
+                if (judge_target(&node, &name, true, 1, &stat, cases[i].existing,
+                                 (struct judge_clock){ .granularity_ns = 1, .vague = cases[i].vague }) != cases[i].verdict)
+                        fail_msg("case %zu", i);
+        }
+}
+
+static void each_target_keeps_the_version_that_it_was_left_with(void **state)
+{
+        const struct judge_clock exact = { .granularity_ns = 1 };
+        struct node_record node = { .mode = S_IFREG | 0600, .size = 1, .mtime_ns = 1, .complete = 7 };
+
+        (void)state;
+        judge_note_published(&node, 1, &(struct node_version){ .size = 1, .mtime_ns = 1000 }, exact); /* which cannot hold the time */
+        judge_begin_version(&node); /* 2: it comes to slot 0 alone */
+        node.size = node.mtime_ns = 2;
+        node.complete = 1;
+        judge_note_published(&node, 0, &(struct node_version){ .size = 2, .mtime_ns = 2 }, exact);
+        judge_begin_version(&node); /* 3 */
+        node.size = node.mtime_ns = 3;
+        node.complete = 4; /* on its way to its name on slot 2 */
+        judge_begin_version(&node); /* 4 */
+        assert_int_equal(node.former, 7);
+        assert_int_equal(node.altered, 0);
+        assert_true(judge_is_former(&node, 0, &(struct node_version){ .size = 2, .mtime_ns = 2 }, exact));
+        assert_true(judge_is_former(&node, 1, &(struct node_version){ .size = 1, .mtime_ns = 1000 }, exact));
+        assert_true(judge_is_former(&node, 2, &(struct node_version){ .size = 1, .mtime_ns = 1 }, exact));
+        assert_false(judge_is_former(&node, 0, &(struct node_version){ .size = 1, .mtime_ns = 1 }, exact));
+        judge_note_former(&node, 2, &(struct node_version){ .size = 3, .mtime_ns = 3 }); /* it got there all the same */
+        assert_true(judge_is_former(&node, 2, &(struct node_version){ .size = 3, .mtime_ns = 3 }, exact));
+}
+
+/* `A` may be a link that was made by cvv, or a copy that somebody made; its looks do not tell. */
+static void further_name_is_not_taken_for_the_first_by_its_looks(void **state)
+{
+        struct node_record node = { .mode = S_IFREG | 0600, .size = 1, .mtime_ns = 0, .complete = 1 };
+        struct name_record name = { 0 };
+        struct statx stat = { .stx_mode = S_IFREG | 0600, .stx_size = 1 };
+        const struct judge_clock exact = { .granularity_ns = 1 };
+
+        (void)state;
+        assert_int_equal(judge_target(&node, &name, true, 0, &stat, EXISTING_VERIFY, exact), VERDICT_OURS);
+        assert_int_equal(judge_target(&node, &name, false, 0, &stat, EXISTING_VERIFY, exact), VERDICT_COMPARE);
+        assert_int_equal(judge_target(&node, &name, false, 0, &stat, EXISTING_SKIP, exact), VERDICT_OURS);
 }
 
 static void other_types_are_judged_by_what_they_are(void **state)
@@ -143,7 +225,7 @@ static void other_types_are_judged_by_what_they_are(void **state)
                                       .stx_rdev_minor = cases[i].other_device ? 5 : 3,
                                       .stx_mtime = { .tv_sec = ENGINE_TIME_NS / 1000000000 } };
 
-                if (judge_target(&node, &name, 0, &stat, cases[i].existing, 1) != cases[i].verdict)
+                if (judge_target(&node, &name, true, 0, &stat, cases[i].existing, (struct judge_clock){ .granularity_ns = 1 }) != cases[i].verdict)
                         fail_msg("case %zu", i);
         }
 }
@@ -250,7 +332,8 @@ static void source_file_that_changes_is_a_new_generation(void **state)
         node = engine_node(engine, id);
         assert_int_equal(node.generation, 2);
         assert_int_equal(node.complete, 0);
-        assert_int_equal(node.copied_size, 10); /* what stands there is known as cvv's own */
+        assert_int_equal(node.former, ENGINE_ALL); /* what stands there is known as cvv's own */
+        assert_int_equal(node.kept[1].size, 10);
         assert_true(node.flags & VIEW_NODE_DRIFTED);
         assert_int_equal(engine_name(engine, VIEW_ROOT, "a").published, ENGINE_ALL);
         assert_int_equal(atomic_load(&engine->content_changes), 1);
@@ -325,7 +408,8 @@ static void untrusted_generation_begins_again_once(void **state)
         node = engine_node(engine, id);
         assert_int_equal(node.generation, 2);
         assert_int_equal(node.complete | node.partial, 0);
-        assert_int_equal(node.copied_size, 10);
+        assert_int_equal(node.former, 1);
+        assert_int_equal(node.kept[0].size, 10);
         assert_int_equal(engine_name(engine, VIEW_ROOT, "a").published, 1);
         assert_int_equal(engine_progress(engine).owed_bytes, 20);
         engine_assert_totals(engine);
@@ -964,6 +1048,9 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(files_are_judged_by_records_and_sight),
+                cmocka_unit_test(times_that_a_target_cannot_hold_are_no_conflict),
+                cmocka_unit_test(each_target_keeps_the_version_that_it_was_left_with),
+                cmocka_unit_test(further_name_is_not_taken_for_the_first_by_its_looks),
                 cmocka_unit_test(other_types_are_judged_by_what_they_are),
                 ENGINE_CASE(verdicts_leave_records_and_totals_in_step),
                 ENGINE_CASE(name_lost_on_a_target_keeps_the_other_link_complete),

@@ -1,3 +1,4 @@
+#include "core/codec.h"
 #include "core/record.h"
 
 #include <errno.h>
@@ -35,8 +36,6 @@ static struct node_record plain_node(void)
                 .epoch = 12,
                 .complete = 7,
                 .verified = 7,
-                .copied_size = 123456789012,
-                .copied_mtime_ns = 1700000000123456789,
                 .verify_method = 1,
         };
         return node;
@@ -55,6 +54,9 @@ static struct node_record full_node(void)
         node.ctime_ns = INT64_MAX;
         node.atime_ns = -1;
         node.complete = node.verified = node.skipped = node.conflict = node.failed = node.partial = UINT64_MAX;
+        node.former = node.altered = UINT64_MAX;
+        for (unsigned slot = 0; slot < RECORD_SLOTS; slot++)
+                node.kept[slot] = (struct node_version){ .size = UINT64_MAX, .mtime_ns = INT64_MIN };
         node.rdev = UINT64_MAX;
         node.last_error = INT_MIN;
         node.category = UINT8_MAX;
@@ -161,10 +163,10 @@ static void what_is_not_the_one_encoding_is_refused_despite_its_checksum(void **
         buffer[11] = 1;
         assert_int_equal(record_decode_queue(buffer, seal(TABLE_QUEUE, 12), &queue), 0);
         assert_true(queue.sequence == UINT64_MAX);
-        buffer[0] = 2; /* another version */
+        buffer[0] = CODEC_VERSION + 1; /* another version */
         assert_int_equal(record_decode_queue(buffer, seal(TABLE_QUEUE, 12), &queue), -EBADMSG);
 
-        buffer[0] = 1;
+        buffer[0] = CODEC_VERSION;
         buffer[1] = 1 << 3; /* flags, of 32 bits */
         memcpy(buffer + 2, "\xff\xff\xff\xff\x1f", 5);
         assert_int_equal(record_decode_name(buffer, seal(TABLE_NAME, 7), &name), -EBADMSG);
