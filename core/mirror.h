@@ -144,6 +144,9 @@ int mirror_each_file(struct mirror *mirror, bool (*visit)(void *context, const s
 int mirror_errors(struct mirror *mirror, int *ret_fd);
 int mirror_skipped(struct mirror *mirror, int *ret_fd);
 int mirror_manifest(struct mirror *mirror, int *ret_fd);
+/* The text of `.cvv/safe-to-erase` for who asked at `asked_ns` (clock_now_ns time); the caller frees it. -EAGAIN: the source is looked through
+ * first, which has begun; the function of mirror_on_idle() or an event tells when to try again. */
+int mirror_safe_to_erase(struct mirror *mirror, uint64_t asked_ns, char **ret_text);
 /* The text of `.cvv/config`: the settings in force, as changed by commands since. The caller frees it. */
 int mirror_config(struct mirror *mirror, char **ret_text);
 struct events *mirror_events(struct mirror *mirror);

@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORD_BYTES = 32 }; /* a state's word, its newline and end */
-
 /* A parked read. Whoever takes it out of its file's list replies. libfuse calls on_interrupt with the request's own lock
  * held and before interrupt_release() has returned, so that the struct lives. */
 struct waiter {
@@ -31,9 +29,9 @@ struct control_block_file {
         bool revoked;      /* ended by control_block_end_readers() */
         bool end_told;     /* and a reader has got the end of the file */
         uint64_t last_seq; /* events: what the buffer has had */
+        uint64_t opened_ns;
         size_t begin, end; /* what is not read yet */
-        size_t buffer_bytes;
-        char *buffer;
+        char *buffer;      /* events: of EVENT_LINE_BYTES; else the text, once it is known */
         struct waiter *waiters;
         struct fuse_pollhandle *poller;
 };
@@ -87,18 +85,35 @@ static bool signal_wait(struct control_block *block)
 
 /* ---- what there is to read ---- */
 
-/* The state's word where nothing can progress. Asks the mirror: not with the lock held. */
-static bool idle_word(struct control_block *block, char ret_word[WORD_BYTES])
+/* What a read of `wait` or `safe-to-erase` gives. Asked of the mirror without the lock held. */
+struct said {
+        bool known[CONTROL_NAMED_END]; /* by kind; false: not asked for, or it has to be waited for */
+        char *text[CONTROL_NAMED_END]; /* NULL: without memory the reader gets the end of the file: that much it can know */
+};
+
+static void said_deinit(struct said *said)
+{
+        free(said->text[CONTROL_WAIT]);
+        free(said->text[CONTROL_SAFE_TO_ERASE]);
+}
+
+/* `asked_ns`: when the last of those asked for it who get it. */
+static void ask(struct control_block *block, enum control_kind kind, uint64_t asked_ns, struct said *said)
 {
         cleanup(status_deinit) struct status status = {0};
-        cleanup(pointer_free) char *text = NULL;
+        int r;
 
-        if (mirror_is_busy(block->mirror))
-                return false;
-        ret_word[0] = '\0'; /* without memory the reader gets the end of the file: that much it can know */
-        if (mirror_status(block->mirror, &status) == 0 && report_state_text(&status, &text) == 0)
-                memccpy(ret_word, text, '\0', WORD_BYTES);
-        return true;
+        if (kind == CONTROL_WAIT) {
+                said->known[kind] = !mirror_is_busy(block->mirror);
+                if (!said->known[kind] || mirror_status(block->mirror, &status) < 0)
+                        return;
+                r = report_state_text(&status, &said->text[kind]);
+        } else {
+                r = mirror_safe_to_erase(block->mirror, asked_ns, &said->text[kind]);
+                said->known[kind] = r != -EAGAIN;
+        }
+        if (r < 0)
+                said->text[kind] = NULL;
 }
 
 static void fill_events_locked(struct control_block_file *file)
@@ -108,22 +123,23 @@ static void fill_events_locked(struct control_block_file *file)
         size_t bytes = 0;
 
         /* A buffer of EVENT_LINE_BYTES always takes a line. */
-        if (events_read(events, file->last_seq, file->buffer, file->buffer_bytes, &file->last_seq, &bytes) < 0 ||
+        if (events_read(events, file->last_seq, file->buffer, EVENT_LINE_BYTES, &file->last_seq, &bytes) < 0 ||
             (bytes == 0 && closed))
                 file->ended = true;
         file->begin = 0;
         file->end = bytes;
 }
 
-/* True when a read of the file need not wait. `word` is NULL while something can progress. */
-static bool file_ready_locked(struct control_block_file *file, const char *word)
+/* True when a read of the file need not wait. */
+static bool file_ready_locked(struct control_block_file *file, const struct said *said)
 {
         if (file->begin < file->end || file->ended)
                 return true;
         if (file->kind == CONTROL_EVENTS) {
                 fill_events_locked(file);
-        } else if (word) {
-                file->end = strlen(memcpy(file->buffer, word, WORD_BYTES));
+        } else if (said->known[file->kind]) {
+                file->buffer = said->text[file->kind] ? strdup(said->text[file->kind]) : NULL;
+                file->end = file->buffer ? strlen(file->buffer) : 0;
                 file->ended = true;
         }
         if (file->block->stopped)
@@ -163,22 +179,25 @@ static void answer_read(fuse_req_t req, struct answer *answer)
 
 /* ---- the thread ---- */
 
-static bool is_idle_asked(struct control_block *block)
+/* When the last of those who wait for that kind opened it; 0: nobody waits. */
+static uint64_t last_asked_ns(struct control_block *block, enum control_kind kind)
 {
+        uint64_t last_ns = 0;
+
         MUTEX_SCOPE(&block->lock);
         for (struct control_block_file *file = block->files; file; file = file->next) {
-                if (file->kind == CONTROL_WAIT && (file->waiters || file->poller))
-                        return true;
+                if (file->kind == kind && (file->waiters || file->poller) && file->opened_ns > last_ns)
+                        last_ns = file->opened_ns;
         }
-        return false;
+        return last_ns;
 }
 
 /* Takes out one reader or poller that need not wait any longer. */
-static bool next_answer(struct control_block *block, const char *word, struct answer *ret_answer)
+static bool next_answer(struct control_block *block, const struct said *said, struct answer *ret_answer)
 {
         MUTEX_SCOPE(&block->lock);
         for (struct control_block_file *file = block->files; file; file = file->next) {
-                if ((!file->waiters && !file->poller) || !file_ready_locked(file, word))
+                if ((!file->waiters && !file->poller) || !file_ready_locked(file, said))
                         continue;
                 *ret_answer = (struct answer){0};
                 if (file->waiters) {
@@ -212,20 +231,31 @@ static void give(struct answer *answer)
         free(answer->waiter);
 }
 
+/* Answers whoever need not wait any longer. */
+static void answer_all(struct control_block *block)
+{
+        static const enum control_kind kinds[] = {CONTROL_WAIT, CONTROL_SAFE_TO_ERASE};
+        cleanup(said_deinit) struct said said = {0};
+        struct answer answer;
+
+        for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+                uint64_t asked_ns = last_asked_ns(block, kinds[i]);
+
+                if (asked_ns > 0)
+                        ask(block, kinds[i], asked_ns, &said);
+        }
+        while (next_answer(block, &said, &answer))
+                give(&answer);
+}
+
 static void *block_main(void *context)
 {
         struct control_block *block = context;
-        char word[WORD_BYTES];
-        struct answer answer;
         bool go_on;
 
         do {
-                bool is_idle;
-
                 go_on = signal_wait(block);
-                is_idle = is_idle_asked(block) && idle_word(block, word);
-                while (next_answer(block, is_idle ? word : NULL, &answer))
-                        give(&answer);
+                answer_all(block);
         } while (go_on);
         return NULL;
 }
@@ -323,10 +353,12 @@ int control_block_open(struct control_block *block, enum control_kind kind, stru
                 return -ENOMEM;
         file->block = block;
         file->kind = kind;
-        file->buffer_bytes = kind == CONTROL_EVENTS ? EVENT_LINE_BYTES : WORD_BYTES;
-        file->buffer = malloc(file->buffer_bytes);
-        if (!file->buffer)
-                return -ENOMEM;
+        file->opened_ns = clock_now_ns();
+        if (kind == CONTROL_EVENTS) {
+                file->buffer = malloc(EVENT_LINE_BYTES);
+                if (!file->buffer)
+                        return -ENOMEM;
+        }
 
         MUTEX_SCOPE(&block->lock);
         file->next = block->files;
@@ -429,11 +461,18 @@ static void park(struct control_block_file *file, fuse_req_t req, size_t size)
 /* Whether a read of `size` bytes (0: none is made) need not wait; then takes them. */
 static bool try_read(struct control_block_file *file, size_t size, struct answer *answer)
 {
-        char word[WORD_BYTES];
-        bool is_idle = file->kind == CONTROL_WAIT && idle_word(file->block, word);
+        cleanup(said_deinit) struct said said = {0};
+        bool is_open;
+
+        {
+                MUTEX_SCOPE(&file->block->lock);
+                is_open = !file->ended;
+        }
+        if (is_open && file->kind != CONTROL_EVENTS)
+                ask(file->block, file->kind, file->opened_ns, &said);
 
         MUTEX_SCOPE(&file->block->lock);
-        if (!file_ready_locked(file, is_idle ? word : NULL))
+        if (!file_ready_locked(file, &said))
                 return false;
         take_locked(file, size, answer);
         return true;

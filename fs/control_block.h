@@ -1,4 +1,4 @@
-/* The files of `.cvv` that make their readers wait: `events` and `wait`.
+/* The files of `.cvv` that make their readers wait: `events`, `wait` and `safe-to-erase`.
  *
  * A read that finds nothing is parked; one thread of its own answers parked reads and wakes pollers when something
  * happened, so that neither the session's loop nor whoever adds an event ever waits or replies. Reading is a stream:
@@ -7,8 +7,9 @@
  *
  *   events  the recent history, then each new line; end of file when the mirror's events are closed
  *   wait    once nothing queued can progress: the state's word and a newline, then end of file
+ *   safe-to-erase  its text, then end of file; where a look at the source is needed for it, once that has ended
  *
- * Both end when control_block_stop() is called. Thread safe. Lock: one, a leaf, above which only the events' own is taken;
+ * All end when control_block_stop() is called. Thread safe. Lock: one, a leaf, above which only the events' own is taken;
  * the mirror is asked without it.
  */
 #ifndef CVV_FS_CONTROL_BLOCK_H
@@ -41,7 +42,7 @@ bool control_block_has_ended(struct control_block *block) __attribute__((nonnull
  * or calls mirror_on_idle's subscriber under its own care. NULL is allowed. */
 void control_block_free(struct control_block *block);
 
-/* Opens CONTROL_EVENTS or CONTROL_WAIT. 0 or -ENOMEM. */
+/* Opens CONTROL_EVENTS, CONTROL_WAIT or CONTROL_SAFE_TO_ERASE. 0 or -ENOMEM. */
 int control_block_open(struct control_block *block, enum control_kind kind, struct control_block_file **ret_file)
     __attribute__((nonnull, warn_unused_result));
 void control_block_close(struct control_block_file *file) __attribute__((nonnull));

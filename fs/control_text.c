@@ -23,6 +23,7 @@ static const char readme[] = "This directory shows what cvv does. It is not list
                              "manifest     digests of the verified files; xxhsum -c (md5sum -c, sha256sum -c) checks a target\n"
                              "events       what happened, as JSON lines; a reader then waits for the next event\n"
                              "wait         a read waits until nothing queued can progress, then gives the state\n"
+                             "safe-to-erase  yes, or no and why; a reader waits where the source is looked through again\n"
                              "log          the recent log\n"
                              "config       the settings in effect\n"
                              "control      takes commands, one a line; reading it lists them\n"
@@ -127,6 +128,7 @@ static int make(struct mirror *mirror, struct control_node node, char **ret_data
         case CONTROL_TARGETS:
         case CONTROL_EVENTS:
         case CONTROL_WAIT:
+        case CONTROL_SAFE_TO_ERASE:
         case CONTROL_NAMED_END:
                 break;
         }

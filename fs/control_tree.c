@@ -27,6 +27,7 @@ static const struct {
     [CONTROL_MANIFEST] = {.name = "manifest"},
     [CONTROL_EVENTS] = {.name = "events", .blocks = true},
     [CONTROL_WAIT] = {.name = "wait", .blocks = true},
+    [CONTROL_SAFE_TO_ERASE] = {.name = "safe-to-erase", .blocks = true},
     [CONTROL_LOG] = {.name = "log"},
     [CONTROL_CONFIG] = {.name = "config"},
     [CONTROL_CONTROL] = {.name = "control"},

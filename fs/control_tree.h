@@ -28,6 +28,7 @@ enum control_kind {
         CONTROL_MANIFEST,
         CONTROL_EVENTS,
         CONTROL_WAIT,
+        CONTROL_SAFE_TO_ERASE,
         CONTROL_LOG,
         CONTROL_CONFIG,
         CONTROL_CONTROL,

@@ -14,7 +14,7 @@ from datetime import datetime
 from harness import Case, MiB, alive, bounded, eventually, mounted, read_file, seed
 from trees import mixed_tree, walk
 
-FILES = ['README', 'state', 'progress', 'status', 'status.json', 'errors', 'skipped', 'manifest', 'wait', 'events', 'log', 'config',
+FILES = ['README', 'state', 'progress', 'status', 'status.json', 'errors', 'skipped', 'manifest', 'wait', 'safe-to-erase', 'events', 'log', 'config',
          'control']
 STATES = {'paused', 'filling', 'verifying', 'failed', 'degraded', 'complete', 'idle'}
 TOTALS = {'total', 'pending', 'copied', 'skipped', 'excluded', 'missing', 'failed', 'conflict', 'verified'}

@@ -2,6 +2,7 @@
 
 #include "core/sync.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -384,6 +385,16 @@ int mirror_skipped(struct mirror *mirror, int *ret_fd)
 int mirror_manifest(struct mirror *mirror, int *ret_fd)
 {
         return mirror_errors(mirror, ret_fd);
+}
+
+int mirror_safe_to_erase(struct mirror *mirror, uint64_t asked_ns, char **ret_text)
+{
+        assert(asked_ns > 0 && asked_ns <= clock_now_ns());
+        MUTEX_SCOPE(&mirror->lock);
+        if (mirror->busy)
+                return -EAGAIN;
+        *ret_text = strdup("no: there is no source\nand no mirror\n");
+        return *ret_text ? 0 : -ENOMEM;
 }
 
 struct events *mirror_events(struct mirror *mirror)

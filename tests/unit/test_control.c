@@ -68,7 +68,7 @@ static void cvv_has_the_files_of_the_contract(void **state)
 
         assert_string_equal(names_in(scene, ".cvv"),
                             "README state progress status status.json files targets errors skipped manifest "
-                            "events wait log config control ");
+                            "events wait safe-to-erase log config control ");
         assert_string_equal(names_in(scene, ".cvv/targets"), "3.json ");
         scene_close(scene);
 }
@@ -227,6 +227,7 @@ static void a_reader_that_does_not_want_to_wait_gets_eagain(void **state)
         struct scene *scene = scene_new(false);
         int events = open_in(scene, ".cvv/events", O_RDONLY | O_NONBLOCK);
         int wait = open_in(scene, ".cvv/wait", O_RDONLY | O_NONBLOCK);
+        int safe = open_in(scene, ".cvv/safe-to-erase", O_RDONLY | O_NONBLOCK);
         char text[256];
 
         fake_mirror_set_busy(scene->mirror, true);
@@ -234,8 +235,13 @@ static void a_reader_that_does_not_want_to_wait_gets_eagain(void **state)
         assert_int_equal(errno, EAGAIN);
         assert_int_equal(read(wait, text, sizeof(text)), -1);
         assert_int_equal(errno, EAGAIN);
+        assert_int_equal(read(safe, text, sizeof(text)), -1);
+        assert_int_equal(errno, EAGAIN);
         add_event(scene, "x");
         assert_true(read(events, text, sizeof(text)) > 0);
+        fake_mirror_set_busy(scene->mirror, false);
+        assert_int_equal(read(safe, text, sizeof(text)), 37);
+        close(safe);
         close(events);
         close(wait);
         scene_close(scene);
@@ -325,21 +331,49 @@ static void wait_gives_the_state_once_nothing_can_progress(void **state)
         scene_close(scene);
 }
 
+static void safe_to_erase_gives_its_text_once_the_source_was_looked_through(void **state)
+{
+        struct scene *scene = scene_new(false);
+        int fd = open_in(scene, ".cvv/safe-to-erase", O_RDONLY);
+        struct reader reader;
+
+        fake_mirror_set_busy(scene->mirror, true);
+        reader_start(&reader, fd);
+        assert_int_equal(reader_interrupt(&reader), -EINTR);
+        assert_int_equal(poll_now(fd, 0), 0);
+        reader_start(&reader, fd);
+        usleep(20000);
+        assert_false(atomic_load(&reader.done));
+        fake_mirror_set_busy(scene->mirror, false);
+        assert_int_equal(reader_join(&reader), 37);
+        assert_non_null(strstr(reader.data, "no: there is no source\nand no mirror\n"));
+        assert_int_equal(poll_now(fd, 20000), 1);
+        reader_start(&reader, fd);
+        assert_int_equal(reader_join(&reader), 0);
+        close(fd);
+        assert_string_equal(text_of(scene, ".cvv/safe-to-erase"), "no: there is no source\nand no mirror\n");
+        scene_close(scene);
+}
+
 static void blocked_readers_get_the_end_of_file_when_the_session_ends(void **state)
 {
         struct scene *scene = scene_new(false);
         int events = open_in(scene, ".cvv/events", O_RDONLY);
         int wait = open_in(scene, ".cvv/wait", O_RDONLY);
-        struct reader readers[2];
+        int safe = open_in(scene, ".cvv/safe-to-erase", O_RDONLY);
+        struct reader readers[3];
 
         fake_mirror_set_busy(scene->mirror, true);
         reader_start(&readers[0], events);
         reader_start(&readers[1], wait);
+        reader_start(&readers[2], safe);
         usleep(20000);
         scene_end(scene);
         assert_int_equal(reader_join(&readers[0]), 0);
         assert_int_equal(reader_join(&readers[1]), 0);
+        assert_int_equal(reader_join(&readers[2]), 0);
         session_free(pointer_steal(&scene->session));
+        close(safe);
         close(events);
         close(wait);
         scene_free(scene);
@@ -441,6 +475,7 @@ int main(void)
             cmocka_unit_test(an_interrupt_and_an_event_may_come_together),
             cmocka_unit_test(poll_tells_when_there_is_something_to_read),
             cmocka_unit_test(wait_gives_the_state_once_nothing_can_progress),
+            cmocka_unit_test(safe_to_erase_gives_its_text_once_the_source_was_looked_through),
             cmocka_unit_test(blocked_readers_get_the_end_of_file_when_the_session_ends),
             cmocka_unit_test(readers_are_ended_once_and_those_that_come_later_block),
             cmocka_unit_test(a_file_that_was_ended_gives_what_it_had_and_wakes_its_poller),
