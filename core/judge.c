@@ -38,12 +38,7 @@ static bool is_vague(const struct node_version *version, const struct node_versi
         return clock.vague && version->size == seen->size && !metadata_time_is_common(version->mtime_ns);
 }
 
-<<<<<<< HEAD
-static enum verdict judge_unpublished(const struct node_record *node, unsigned slot, bool in_conflict, const struct statx *stat,
-                                      enum existing existing, uint64_t granularity_ns)
-=======
 bool judge_is_as_published(const struct node_record *node, unsigned slot, const struct node_version *seen, struct judge_clock clock)
->>>>>>> 6d4cdbb (wip)
 {
         struct node_version version = version_of(node);
 
@@ -101,8 +96,8 @@ void judge_begin_version(struct node_record *node)
 }
 
 /* What has the name is not recorded as cvv's. */
-static enum verdict judge_unpublished(const struct node_record *node, bool primary, unsigned slot, const struct statx *stat,
-                                      enum existing existing, struct judge_clock clock)
+static enum verdict judge_unpublished(const struct node_record *node, bool primary, unsigned slot, bool in_conflict,
+                                      const struct statx *stat, enum existing existing, struct judge_clock clock)
 {
         struct node_version seen = version_seen(stat), version = version_of(node);
         bool equal = judge_looks_equal(node, stat, clock.granularity_ns);
@@ -111,13 +106,9 @@ static enum verdict judge_unpublished(const struct node_record *node, bool prima
         /* All chunks were present, only the name was missing: the crash came between the rename and its record. */
         if (equal && (node->complete >> slot & 1) && (primary || looks_suffice))
                 return VERDICT_OURS;
-<<<<<<< HEAD
         if (equal && in_conflict && S_ISREG(node->mode))
                 return VERDICT_COMPARE; /* it differed once, and perhaps in nothing but its bytes */
-        if (equal && (existing != EXISTING_VERIFY || !S_ISREG(node->mode)))
-=======
         if (equal && looks_suffice)
->>>>>>> 6d4cdbb (wip)
                 return VERDICT_EQUAL;
         /* The source changed between the rename and its record: what stands there is the version that was complete before. */
         if (!equal && judge_is_former(node, slot, &seen, clock))
@@ -155,13 +146,8 @@ enum verdict judge_target(const struct node_record *node, const struct name_reco
         if (S_ISDIR(node->mode))
                 return published ? VERDICT_AS_RECORDED : VERDICT_EQUAL;
         if (!published)
-<<<<<<< HEAD
-                return judge_unpublished(node, slot, name->conflict >> slot & 1, target_stat, existing, granularity_ns);
-        return judge_published(node, node->complete >> slot & 1, target_stat, granularity_ns);
-=======
-                return judge_unpublished(node, primary, slot, target_stat, existing, clock);
+                return judge_unpublished(node, primary, slot, name->conflict >> slot & 1, target_stat, existing, clock);
         return judge_published(node, slot, target_stat, clock);
->>>>>>> 6d4cdbb (wip)
 }
 
 struct verdict_change {

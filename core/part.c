@@ -218,7 +218,6 @@ static int open_for_compare(struct file *file, struct target *target, uint64_t g
         return fd < 0 ? fd : install(file, target, generation, PART_COMPARE, false, &fd);
 }
 
-<<<<<<< HEAD
 static bool change_gone(void *context, struct node_record *node)
 {
         const struct partial_change *change = context;
@@ -245,7 +244,8 @@ static int partial_is_gone(struct file *file, struct target *target, struct node
                 return 0;
         (void)change_gone(&change, node); /* what the caller goes on with */
         return view_update(view, file->id, change_gone, &change);
-=======
+}
+
 static int forget_marks(struct file *file, struct target *target)
 {
         struct context *context = context_of(file);
@@ -254,7 +254,6 @@ static int forget_marks(struct file *file, struct target *target)
         if (result == 0)
                 context->work_found(context->callback_context); /* who fills the file may have passed these chunks by */
         return result;
->>>>>>> 6d4cdbb (wip)
 }
 
 static int prepare(struct file *file, struct target *target, uint64_t generation)

@@ -237,11 +237,17 @@ static int replace_link(struct publish_batch *batch, struct file *file, const st
         return renameat(target->partial_fd, partial, parent, name) < 0 ? -errno : 0;
 }
 
-static bool is_version(const struct publish_batch *batch, const struct stat *stat, uint64_t size, int64_t mtime_ns)
+/* What has a further name, and is no link to the first: cvv's own, of an older version or of this one in a bad copy (marks_condemn()). */
+static bool may_replace_link(const struct publish_batch *batch, const struct node_record *node, const struct stat *stat, bool published)
 {
-        return (uint64_t)stat->st_size == size &&
-               metadata_mtime_equal(stat->st_mtim.tv_sec * 1000000000ll + stat->st_mtim.tv_nsec, mtime_ns,
-                                    judge_granularity_ns(view_context(batch->view), batch->target));
+        const struct context *context = view_context(batch->view);
+        struct node_version seen = { .size = (uint64_t)stat->st_size, .mtime_ns = metadata_timespec_ns(&stat->st_mtim) };
+        struct judge_clock clock = judge_clock_of(context, batch->target);
+        unsigned slot = batch->target->slot;
+
+        if (options_existing(context->options) == EXISTING_REPLACE)
+                return true;
+        return published && (judge_is_former(node, slot, &seen, clock) || judge_is_as_published(node, slot, &seen, clock));
 }
 
 /* A further name of a file that is there under another one. `published`: cvv gave it to a version before. */
@@ -253,7 +259,6 @@ static int make_link(struct publish_batch *batch, struct file *file, const struc
         cleanup(fd_close) int parent = -1, first_parent = -1;
         const char *last, *first_last;
         struct stat stat, first_stat;
-        struct node_version seen;
         int result = view_join_path(batch->view, parent_id, name, &path);
 
         if (result == 0)
@@ -275,14 +280,7 @@ static int make_link(struct publish_batch *batch, struct file *file, const struc
                 return -errno;
         if (stat.st_ino == first_stat.st_ino && stat.st_dev == first_stat.st_dev)
                 return 0; /* it was made before a crash */
-<<<<<<< HEAD
-        if (published && (is_version(batch, &stat, node->copied_size, node->copied_mtime_ns) ||
-                          is_version(batch, &stat, node->size, node->mtime_ns))) /* this one in a bad copy: see marks_condemn() */
-=======
-        seen = (struct node_version){ .size = (uint64_t)stat.st_size, .mtime_ns = metadata_timespec_ns(&stat.st_mtim) };
-        if (options_existing(view_context(batch->view)->options) == EXISTING_REPLACE ||
-            (published && judge_is_former(node, target->slot, &seen, judge_clock_of(view_context(batch->view), target))))
->>>>>>> 6d4cdbb (wip)
+        if (may_replace_link(batch, node, &stat, published))
                 return replace_link(batch, file, node, first_parent, first_last, parent, last);
         result = judge_apply(batch->view, parent_id, name, target->slot, VERDICT_CONFLICT);
         if (result == 0)
