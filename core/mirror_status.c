@@ -136,10 +136,28 @@ static int fill_copies(struct mirror *mirror, struct status *status)
         return 0;
 }
 
+/* Bytes over all (file, target) pairs; in mode full the written and the read-back ones count half each. What has no hashes, as it was taken as equal,
+ * is not read back: when all is at rest that is no more waited for. */
+static int progress_now(struct mirror *mirror, const struct progress_snapshot *snapshot, const struct status *status)
+{
+        bool full = status->mode == MODE_FULL, rests = !full || !mirror_is_busy(mirror);
+        uint64_t done = 0, total = status->bytes_total * mirror->setup.target_count * (full ? 2 : 1);
+
+        for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target)) {
+                const struct progress_target *figures = &snapshot->targets[target->slot];
+                uint64_t present = figures->present_bytes;
+
+                done += present;
+                if (full)
+                        done += rests || figures->verified_bytes > present ? present : figures->verified_bytes;
+        }
+        return progress_tenths(done < total ? done : total, total,
+                               rests && snapshot->scan_complete && status->files[CATEGORY_PENDING] == 0 &&
+                                   view_directories_owed(mirror->view) == 0);
+}
+
 static void fill_totals(struct mirror *mirror, const struct progress_snapshot *snapshot, struct status *status)
 {
-        uint64_t done = 0, total;
-
         memcpy(status->files, snapshot->files, sizeof(status->files));
         memcpy(status->bytes, snapshot->bytes, sizeof(status->bytes));
         for (int category = 0; category < CATEGORY_COUNT; category++) {
@@ -157,12 +175,7 @@ static void fill_totals(struct mirror *mirror, const struct progress_snapshot *s
         status->passthrough_opens = snapshot->passthrough_opens;
         status->scan_complete = snapshot->scan_complete;
         status->rate_bytes_per_s = snapshot->rate_bytes_per_s;
-        for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
-                done += snapshot->targets[target->slot].present_bytes;
-        total = status->bytes_total * mirror->setup.target_count;
-        status->progress_tenths = progress_tenths(done < total ? done : total, total,
-                                                  snapshot->scan_complete && status->files[CATEGORY_PENDING] == 0 &&
-                                                      view_directories_owed(mirror->view) == 0);
+        status->progress_tenths = progress_now(mirror, snapshot, status);
         status->eta_s = snapshot->scan_complete && status->queued_bytes > 0
                             ? progress_eta_s(status->queued_bytes, status->rate_bytes_per_s)
                             : status->queued_bytes == 0 && snapshot->scan_complete ? 0 : -1;

@@ -505,6 +505,8 @@ void publish_end(struct publish_batch *batch)
         struct context *context = view_context(batch->view);
         int result = batch->directory_count > 0 ? sync_directories(batch) : 0;
 
+        if (result == 0 && batch->count > 0)
+                result = device_confirm_sync(&batch->target->root.device, batch->target->control_fd);
         if (result < 0)
                 (void)target_report(batch->target, result, "sync directory", NULL); /* not recorded: found again at the next mount */
         for (size_t i = 0; i < batch->count; i++) {

@@ -185,7 +185,7 @@ static int capture_from_targets(struct file *file, uint64_t generation)
 
                 if (result == 0 || !target_serves_reads(target) ||
                     root_call_stat(&target->root, target_path_of(target, path), &stat) < 0 ||
-                    !judge_looks_equal(&node, &stat, judge_granularity_ns(context, target)))
+                    !judge_looks_equal(&node, &stat, judge_clock_of(context, target).granularity_ns))
                         continue;
                 result = capture_copy(file, target, target_path_of(target, path), generation);
         }
