@@ -161,6 +161,8 @@ static void run_checkpoint(struct checkpointer *checkpointer, struct unsynced_li
         if (result == 0) {
                 steps_begin(STEP_SYNC);
                 result = sync_list(target, list);
+                if (result == 0)
+                        result = device_confirm_sync(&target->root.device, target->control_fd);
                 steps_end(STEP_SYNC);
                 if (result < 0)
                         (void)target_report(target, result, "sync", NULL); /* what follows holds for every failure */

@@ -1,6 +1,7 @@
 #include "core/device.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/btrfs.h>
@@ -16,6 +17,7 @@
 
 #include "core/cleanup.h"
 #include "core/fstraits.h"
+#include "core/io.h"
 #include "core/mountinfo.h"
 
 enum {
@@ -474,6 +476,15 @@ int device_probe(int directory_fd, struct device *ret_device, struct error *erro
         set_identities(&probe, &device);
         *ret_device = device;
         return 0;
+}
+
+int device_confirm_sync(const struct device *device, int directory_fd)
+{
+        if (device->fs_type != FS_EXT)
+                return 0;
+        if (futimens(directory_fd, NULL) < 0)
+                return -errno;
+        return io_sync_directory(directory_fd);
 }
 
 bool device_same_filesystem(const struct device *a, const struct device *b)

@@ -66,6 +66,14 @@ bool device_same_filesystem(const struct device *a, const struct device *b) __at
  * when it does not; a negative errno when that cannot be found out. */
 int device_contains(int outer_fd, int inner_fd) __attribute__((warn_unused_result));
 
+/* To be called after good syncs on the filesystem that was probed, before anything relies on them; `directory_fd` is a directory of it that is
+ * cvv's own, opened for reading. 0: they hold; else -errno, and they count as failed. Blocks as a sync does.
+ *
+ * ext4 tells success of an fsync that waits for its pages while the journal is aborted (the disk was pulled out, the filesystem shut down): it
+ * looks for its transaction, which was thrown away, and takes that for done (seen with 6.18, in a third of the tries; marks of lost chunks were
+ * committed). So a change that begins afterwards is made durable: the journal keeps the order, and is not taken in any more once aborted. */
+int device_confirm_sync(const struct device *device, int directory_fd) __attribute__((nonnull, warn_unused_result));
+
 /* The parts that are decided without a device, or with a given one; for device_probe and its tests. */
 
 /* Finds the link in `directory` (/dev/disk/by-uuid) that leads to the block device `device` and writes its name, lower case

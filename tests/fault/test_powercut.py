@@ -1,9 +1,11 @@
 """Power cuts in the middle of fills: what was marked present is there, final names are whole, and the fill goes on to its end."""
+import fcntl
 import glob
 import json
 import os
 import random
 import stat
+import struct
 import sys
 import time
 import unittest
@@ -13,11 +15,13 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 from devices import LoopFs                                                                   # noqa: E402
 from harness import LONG, Case, MiB, bounded, eventually, need, need_root, note, read_file, seed, timeout  # noqa: E402
 from processes import SCALE                                                                  # noqa: E402
+from test_kill9_random import Steps                                                          # noqa: E402
 from trees import compare_trees, mixed_tree, walk, write_random                              # noqa: E402
 
 CUTS = 50 if LONG else 6
 CHUNK = MiB
 LARGE = (200, 60) if LONG else (48,)
+EXT4_IOC_SHUTDOWN, WITHOUT_LOG = 0x8004587d, 2
 
 
 def read_files(mount, paths):
@@ -41,36 +45,20 @@ def has_chunks(path, source, chunks):
         return False
 
 
-class PowerCuts(Case):
+class Cut(Case):
     def setUp(self):
         super().setUp()
         need_root()
         need('xfs_io')
         self.assertEqual(self.work.run('mount', '-t', 'tmpfs', 'tmpfs', self.source).code, 0)
 
-    def make_source(self, rng):
-        self.files = mixed_tree(self.source, rng, files=120, largest=4 * MiB)
-        for number, size in enumerate(LARGE):
-            write_random(os.path.join(self.source, 'large%d' % number), size * MiB, rng)
-            self.files.append('large%d' % number)
+    def know_names(self):
         self.names = {}         # of each inode
         for path in self.files:
             self.names.setdefault(self.source_inode(path), []).append(path)
 
     def source_inode(self, path):
         return os.lstat(os.path.join(self.source, path)).st_ino
-
-    def begin_round(self):
-        """Empty targets, and no state."""
-        for disk in self.disks:
-            self.assertEqual(self.work.run('rm', '-rf', disk.data, seconds=120).code, 0)
-            os.mkdir(disk.data)
-            self.assertEqual(self.work.run('sync', '-f', disk.path, seconds=60).code, 0)
-        self.targets = [disk.data for disk in self.disks[:3]]
-
-    def begin(self, *options):
-        return self.mount(self.source, self.targets, None, '--chunk-size', '1M', *options,
-                          state=os.path.join(self.disks[3].data, 'state'))
 
     def lacking(self, files):
         """What of the chunks that were marked present is neither in a partial file nor under a final name."""
@@ -85,6 +73,27 @@ class PowerCuts(Case):
                 if chunks and not anywhere() and not anywhere():    # the second time it may just have got its final name
                     lacking.append('%r: chunks %s on %s' % (path, sorted(chunks), target))
         return lacking
+
+
+class PowerCuts(Cut):
+    def make_source(self, rng):
+        self.files = mixed_tree(self.source, rng, files=120, largest=4 * MiB)
+        for number, size in enumerate(LARGE):
+            write_random(os.path.join(self.source, 'large%d' % number), size * MiB, rng)
+            self.files.append('large%d' % number)
+        self.know_names()
+
+    def begin_round(self):
+        """Empty targets, and no state."""
+        for disk in self.disks:
+            self.assertEqual(self.work.run('rm', '-rf', disk.data, seconds=120).code, 0)
+            os.mkdir(disk.data)
+            self.assertEqual(self.work.run('sync', '-f', disk.path, seconds=60).code, 0)
+        self.targets = [disk.data for disk in self.disks[:3]]
+
+    def begin(self, *options):
+        return self.mount(self.source, self.targets, None, '--chunk-size', '1M', *options,
+                          state=os.path.join(self.disks[3].data, 'state'))
 
     def half_names(self):
         """Final names that are not whole."""
@@ -177,6 +186,58 @@ class PowerCuts(Case):
     @timeout(400)
     def test_power_cuts_on_xfs(self):
         self.cuts('xfs')
+
+
+class OvertakenSyncs(Cut):
+    """One disk goes in the middle of a sync while all else goes on: whatever that sync says, what is marked is there."""
+
+    SIZE = 160 * MiB
+
+    def empty(self):
+        for path in (self.disk.data, self.work.join('state')):
+            self.assertEqual(self.work.run('rm', '-rf', path, seconds=60).code, 0)
+        os.mkdir(self.disk.data)
+        os.sync()
+
+    def cut_in_a_sync(self, number, syncs, delay_s):
+        """A fill until the disk goes in the sync that comes after so many."""
+        self.empty()
+        steps = Steps(self.work.join('steps%d' % number))
+        self.work.env['CVV_STEPS'] = self.work.join('steps%d' % number)
+        mount = self.mount(self.source, self.targets, None, '--chunk-size', '1M', '--limit', '100M')
+        descriptor = os.open(self.disk.path, os.O_RDONLY)
+        job = self.work.start(self.ask_for_checkpoints, mount)
+        mount.do('fill')
+        end = time.monotonic() + 20 * SCALE
+        while not ('sync' in steps.under_way() and steps.begun('sync') > syncs) and time.monotonic() < end:
+            pass
+        time.sleep(delay_s)     # into the sync
+        fcntl.ioctl(descriptor, EXT4_IOC_SHUTDOWN, struct.pack('I', WITHOUT_LOG))
+        os.close(descriptor)
+        mount.until(lambda status: status['targets'][0]['state'] != 'online', 30, 'the loss of the disk to be noticed')
+        job.kill()
+        files = bounded(30, read_files, mount, self.files)
+        mount.kill9()
+        self.disk.remount()
+        self.assertEqual(bounded(60, self.lacking, files), [], 'marked in round %d' % number)
+        return bool(files['large'][1][0])
+
+    @staticmethod
+    def ask_for_checkpoints(mount):
+        while mount.ctl('checkpoint').code == 0:
+            pass
+
+    @timeout(300)
+    def test_what_a_sync_of_a_disk_that_goes_meanwhile_says_is_not_believed(self):
+        rng, rounds = seed(), 60 if LONG else 16
+        self.files = ['large']
+        write_random(os.path.join(self.source, 'large'), self.SIZE, rng)
+        self.know_names()
+        self.disk = LoopFs(self.work, 'ext4', 1 << 30)
+        self.targets = [self.disk.data]
+        marked = sum(self.cut_in_a_sync(number, rng.randrange(1, 5), rng.uniform(0, 0.015)) for number in range(rounds))
+        note('the disk went in %d syncs; something was marked before in %d' % (rounds, marked))
+        self.assertGreater(marked, 0)
 
 
 if __name__ == '__main__':

@@ -38,6 +38,9 @@ class Steps:
         counts = struct.unpack('%dQ' % (2 * len(STEPS)), self.map[:])
         return [step for step, begun, ended in zip(STEPS, counts[::2], counts[1::2]) if begun > ended]
 
+    def begun(self, step):
+        return struct.unpack_from('Q', self.map, 16 * STEPS.index(step))[0]
+
 
 def read_map(path):
     """[{chunks: state} for each target] of one file in .cvv/files."""

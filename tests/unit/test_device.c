@@ -106,6 +106,26 @@ static void memory_has_no_identity_but_a_weak_one(void **state)
         assert_int_equal(device.mtime_granularity_ns, 1);
 }
 
+static void syncs_are_confirmed_by_a_change_where_ext4_may_be_wrong_about_them(void **state)
+{
+        (void)state;
+        static const struct timespec long_ago[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+        struct device ext = {.fs_type = 0xef53}, other = {.fs_type = 0x58465342};
+        struct stat stat;
+        int fd = open(base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        assert_true(fd >= 0);
+        assert_int_equal(futimens(fd, long_ago), 0);
+        assert_int_equal(device_confirm_sync(&other, fd), 0);
+        assert_int_equal(fstat(fd, &stat), 0);
+        assert_int_equal(stat.st_mtim.tv_sec, 1);
+        assert_int_equal(device_confirm_sync(&ext, fd), 0);
+        assert_int_equal(fstat(fd, &stat), 0);
+        assert_int_not_equal(stat.st_mtim.tv_sec, 1);
+        assert_int_equal(close(fd), 0);
+        assert_int_equal(device_confirm_sync(&ext, -1), -EBADF);
+}
+
 static void what_is_no_directory_is_refused_and_the_output_left_alone(void **state)
 {
         struct device device = {.root_ino = 77};
@@ -360,6 +380,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
             cmocka_unit_test(memory_has_no_identity_but_a_weak_one),
+            cmocka_unit_test(syncs_are_confirmed_by_a_change_where_ext4_may_be_wrong_about_them),
             cmocka_unit_test(what_is_no_directory_is_refused_and_the_output_left_alone),
             cmocka_unit_test(a_directory_contains_itself_and_what_is_below_only),
             cmocka_unit_test(a_symlink_into_a_directory_is_inside_it),
