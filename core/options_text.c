@@ -149,7 +149,6 @@ int options_config_text(const struct options *options, char **ret_text)
         "      --log FILE          log into FILE, too (journal or syslog)\n"
 
 #define USAGE_END                                                                                                          \
-        "  -v, --verbose           say more (off)\n"                                                                       \
         "  -h, --help              this text\n"                                                                            \
         "  -V, --version           the version\n"                                                                          \
         "\n"                                                                                                               \
@@ -170,7 +169,8 @@ const char *options_usage_mount(void)
                "      --no-space-check    no complaint about targets that are too small (off)\n"
                "  -f, --foreground        do not become a daemon (off)\n"
                "  -o OPT[,OPT]            options of FUSE: allow_other, ro, suid, dev, ...; each long option above\n"
-               "                          by its name, too; '\\,' is a comma\n" USAGE_END;
+               "                          by its name, too; '\\,' is a comma\n"
+               "  -v, --verbose           say more in the log (off)\n" USAGE_END;
 }
 
 const char *options_usage_copy(void)
@@ -178,6 +178,8 @@ const char *options_usage_copy(void)
         return "usage: cvv copy [options] SOURCE TARGET...\n"
                "\n"
                "Copies SOURCE to every TARGET, verifies, reports. Needs no FUSE; may be interrupted and run again.\n"
+               "A file as SOURCE goes into a TARGET that is a directory; any other TARGET is its new name.\n"
                "\n" USAGE_COMMON "      --no-space-check    start also if a target is too small (off)\n"
-               "      --json              print the final status.json (off)\n" USAGE_END;
+               "      --json              print the final status.json instead of the report (off)\n"
+               "  -v, --verbose           name each file with its digests, say more in the log (off)\n" USAGE_END;
 }

@@ -23,6 +23,7 @@
 #include "mount-helper/message.h"
 #include "mount-helper/outcome.h"
 #include "mount-helper/quote.h"
+#include "mount-helper/worker.h"
 
 /* How long the last checkpoint may take when all is copied: what a slow drive holds in its caches. */
 #define PATIENCE_NS (UINT64_C(120) * 1000 * 1000 * 1000)
@@ -251,6 +252,8 @@ static int copy(struct copying *copying, struct error *error)
 
         if (r < 0)
                 return r;
+        log_info("copying %s to %zu target%s", copying->options->source, copying->options->targets.count,
+                 copying->options->targets.count == 1 ? "" : "s");
         wait_until_idle(copying);
         if (ending_signal() != 0)
                 return 1;
@@ -297,6 +300,7 @@ static int report(struct copying *copying, uint64_t elapsed_ns)
                 message_line("the report is not complete: %s", strerror(-r));
         if (!done && owed)
                 message_line("%s", owed);
+        log_info("%s", done ? "all done" : owed ? owed : "not all is done");
         return r < 0 || !done ? EXIT_FAILED : EXIT_DONE;
 }
 
@@ -347,31 +351,53 @@ static void stop_log(struct copying *copying)
         copying->log = log_unref(copying->log);
 }
 
-int copying_run(struct options *options, int argc, char **argv)
+/* In the worker. Returns the exit code. */
+static int live_as_worker(struct copying *copying, pid_t parent)
 {
-        cleanup(copying_deinit) struct copying copying = { .options = options, .wake_fd = -1 };
-        struct ending_options ending = { .foreground = true, .interrupted = interrupted, .context = &copying };
+        struct ending_options ending = {
+                .foreground = true,
+                .resume = copying->resume,
+                .interrupted = interrupted,
+                .context = copying,
+                .leaving = worker_report,
+                .sender = parent,
+        };
         struct error error = { 0 };
         int code, r;
 
-        live_init(&copying.live);
-        r = quote_resume(argc, argv, &copying.resume);
-        if (r < 0)
-                return message_error(&(struct error){ .code = r });
-        ending.resume = copying.resume;
         (void)signal(SIGPIPE, SIG_IGN); /* cannot fail: a valid number */
-        copying.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        r = copying.wake_fd < 0 ? -errno : ending_start(&ending);
+        copying->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        r = copying->wake_fd < 0 ? -errno : ending_start(&ending);
         if (r < 0)
                 (void)error_set(&error, r, "cannot start: %s", strerror(-r));
         else
-                r = start_log(&copying, &error);
+                r = start_log(copying, &error);
         if (r < 0)
                 return message_error(&error);
-        code = serve(&copying);
-        stop_log(&copying);
+        code = serve(copying);
+        stop_log(copying);
+        if (!copying->stuck)
+                ending_stop();
+        return code;
+}
+
+int copying_run(struct options *options, int argc, char **argv)
+{
+        cleanup(copying_deinit) struct copying copying = { .options = options, .wake_fd = -1 };
+        pid_t parent = getpid();
+        int code = EXIT_FAILED, r;
+
+        live_init(&copying.live);
+        r = quote_resume(argc, argv, &copying.resume);
+        if (r == 0)
+                r = worker_fork(&code);
+        if (r < 0)
+                message_line("cannot start: %s", strerror(-r));
+        if (r != 0)
+                return code;
+        code = live_as_worker(&copying, parent);
+        worker_report(code);
         if (copying.stuck)
                 _exit(code);
-        ending_stop();
         return code;
 }

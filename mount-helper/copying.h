@@ -3,7 +3,7 @@
  *   survey   the scan alone: what is to do, whether there is room; nothing was written to any target yet
  *   copy     the mirror fills everything, as a mount with `--fill all` does; this thread shows how far it is
  *   end      a checkpoint, what cvv put on the targets for itself goes, the report
- * A signal ends each of them early; all of it is resumed by the same command.
+ * The work is done by a process of its own (worker.h). A signal ends each of them early; all of it is resumed by the same command.
  */
 #ifndef CVV_MOUNT_HELPER_COPYING_H
 #define CVV_MOUNT_HELPER_COPYING_H

@@ -49,6 +49,8 @@ static _Noreturn void end_now(const char *why)
                 log_warning("%s", why);
         if (detach && detach_mount(options.mountpoint, DETACH_LAZY, DETACH_MS) < 0)
                 log_warning("a dead mount stays at %s", options.mountpoint); /* the next mount there clears it */
+        if (options.leaving)
+                options.leaving(code);
         _exit(code);
 }
 
@@ -105,6 +107,8 @@ static void *run(void *argument)
                 if (ready == 0 && timeout_ms >= 0 && left_ms() == 0)
                         end_now("a device hangs; ending now, the next run goes on from the last checkpoint");
                 if (ready <= 0 || read(signal_fd, &info, sizeof(info)) != sizeof(info))
+                        continue;
+                if (options.sender != 0 && (pid_t)info.ssi_pid != options.sender)
                         continue;
                 if (info.ssi_signo == SIGUSR1) {
                         end_readers();

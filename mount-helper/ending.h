@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "fs/session.h"
 
@@ -21,6 +22,9 @@ struct ending_options {
         /* Called with the first signal, on this module's thread, before anything is printed; or NULL. */
         void (*interrupted)(void *context);
         void *context;
+        /* Called with the exit code before the process is ended at once, on this module's thread; or NULL. */
+        void (*leaving)(int code);
+        pid_t sender; /* signals of other processes are passed over; 0: of none */
 };
 
 /* Blocks the signals in the calling thread (the only one yet, so in all that follow) and starts to wait for them. One that

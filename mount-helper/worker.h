@@ -1,0 +1,22 @@
+/* The process that does the work of a command in the foreground, and the one that the user started, which only waits for it.
+ *
+ * The kernel lets nobody reap a process of which a thread hangs in a device, whatever signal it got: who waits for it (a shell, systemd) hangs,
+ * too. So the process that the user sees touches no device. It passes on SIGINT, SIGTERM and SIGHUP, and ends with the exit code that
+ * the worker tells. The worker dies with it.
+ *
+ * Both are in one process group: Ctrl-Z stops both, and Ctrl-C reaches both, so the worker is to take a signal from its parent only.
+ */
+#ifndef CVV_MOUNT_HELPER_WORKER_H
+#define CVV_MOUNT_HELPER_WORKER_H
+
+/* What worker_fork() returns in the process that was started, with *ret_code set. */
+enum { WORKER_PARENT = 1 };
+
+/* Forks the worker. In it 0, with SIGINT, SIGTERM and SIGHUP blocked (as far as they are not ignored); in the parent, when the worker has ended,
+ * WORKER_PARENT with the exit code; or -errno. Must be called before the first thread is started. */
+int worker_fork(int *ret_code) __attribute__((nonnull, warn_unused_result));
+
+/* Tells the parent to end with `code`, once; the worker must then say nothing more. Any thread; takes no locks. */
+void worker_report(int code);
+
+#endif
