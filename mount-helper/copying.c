@@ -352,7 +352,7 @@ static void stop_log(struct copying *copying)
 }
 
 /* In the worker. Returns the exit code. */
-static int live_as_worker(struct copying *copying, pid_t parent)
+static int live_as_worker(struct copying *copying, int orders_fd)
 {
         struct ending_options ending = {
                 .foreground = true,
@@ -360,7 +360,7 @@ static int live_as_worker(struct copying *copying, pid_t parent)
                 .interrupted = interrupted,
                 .context = copying,
                 .leaving = worker_report,
-                .sender = parent,
+                .orders_fd = orders_fd,
         };
         struct error error = { 0 };
         int code, r;
@@ -384,18 +384,17 @@ static int live_as_worker(struct copying *copying, pid_t parent)
 int copying_run(struct options *options, int argc, char **argv)
 {
         cleanup(copying_deinit) struct copying copying = { .options = options, .wake_fd = -1 };
-        pid_t parent = getpid();
-        int code = EXIT_FAILED, r;
+        int code = EXIT_FAILED, orders_fd = 0, r;
 
         live_init(&copying.live);
         r = quote_resume(argc, argv, &copying.resume);
         if (r == 0)
-                r = worker_fork(&code);
+                r = worker_fork(&code, &orders_fd);
         if (r < 0)
                 message_line("cannot start: %s", strerror(-r));
         if (r != 0)
                 return code;
-        code = live_as_worker(&copying, parent);
+        code = live_as_worker(&copying, orders_fd);
         worker_report(code);
         if (copying.stuck)
                 _exit(code);

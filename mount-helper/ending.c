@@ -93,28 +93,38 @@ static int left_ms(void)
         return now >= end ? 0 : (int)((end - now) / NS_PER_MS) + 1;
 }
 
+/* 0: there is none after all. */
+static int read_signal(void)
+{
+        struct signalfd_siginfo info;
+        unsigned char order;
+
+        if (options.orders_fd > 0)
+                return read(options.orders_fd, &order, 1) == 1 ? order : 0;
+        return read(signal_fd, &info, sizeof(info)) == sizeof(info) ? (int)info.ssi_signo : 0;
+}
+
 static void *run(void *argument)
 {
         (void)argument;
         for (;;) {
-                struct pollfd poll_fds[] = {{.fd = stop_fd, .events = POLLIN}, {.fd = signal_fd, .events = POLLIN}};
-                struct signalfd_siginfo info;
+                int source_fd = options.orders_fd > 0 ? options.orders_fd : signal_fd;
+                struct pollfd poll_fds[] = {{.fd = stop_fd, .events = POLLIN}, {.fd = source_fd, .events = POLLIN}};
                 int timeout_ms = left_ms();
-                int ready = poll(poll_fds, 2, timeout_ms);
+                int ready = poll(poll_fds, 2, timeout_ms), number;
 
                 if (poll_fds[0].revents)
                         return NULL;
                 if (ready == 0 && timeout_ms >= 0 && left_ms() == 0)
                         end_now("a device hangs; ending now, the next run goes on from the last checkpoint");
-                if (ready <= 0 || read(signal_fd, &info, sizeof(info)) != sizeof(info))
+                number = ready > 0 ? read_signal() : 0;
+                if (number == 0)
                         continue;
-                if (options.sender != 0 && (pid_t)info.ssi_pid != options.sender)
-                        continue;
-                if (info.ssi_signo == SIGUSR1) {
+                if (number == SIGUSR1) {
                         end_readers();
                         continue;
                 }
-                if (!take_signal((int)info.ssi_signo))
+                if (!take_signal(number))
                         end_now("interrupted again");
                 if (options.interrupted)
                         options.interrupted(options.context);

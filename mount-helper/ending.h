@@ -11,7 +11,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #include "fs/session.h"
 
@@ -24,7 +23,7 @@ struct ending_options {
         void *context;
         /* Called with the exit code before the process is ended at once, on this module's thread; or NULL. */
         void (*leaving)(int code);
-        pid_t sender; /* signals of other processes are passed over; 0: of none */
+        int orders_fd; /* the numbers of signals come from here, a byte each, instead of as signals; 0: they do not */
 };
 
 /* Blocks the signals in the calling thread (the only one yet, so in all that follow) and starts to wait for them. One that

@@ -45,7 +45,14 @@ static int reap(pid_t pid)
         return WIFSIGNALED(status) ? EXIT_SIGNAL + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-static int wait_for(pid_t pid, int report, int signals)
+/* A pipe that is full holds more signals than anybody needs; one without a reader means that the worker is gone. */
+static void pass_on(int orders, unsigned char number)
+{
+        while (write(orders, &number, 1) < 0 && errno == EINTR)
+                ;
+}
+
+static int wait_for(pid_t pid, int report, int orders, int signals)
 {
         for (;;) {
                 struct pollfd poll_fds[] = {{.fd = report, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
@@ -55,7 +62,7 @@ static int wait_for(pid_t pid, int report, int signals)
                 if (poll(poll_fds, 2, -1) < 0)
                         continue; /* EINTR: after a stop */
                 if (poll_fds[1].revents && read(signals, &info, sizeof(info)) == sizeof(info))
-                        (void)kill(pid, (int)info.ssi_signo); /* it may be gone already */
+                        pass_on(orders, (unsigned char)info.ssi_signo);
                 if (!poll_fds[0].revents)
                         continue;
                 return read(report, &code, 1) == 1 ? code : reap(pid);
@@ -69,9 +76,9 @@ static void become_worker(int fd, pid_t parent)
                 _exit(EXIT_FAILED); /* nobody waits any more */
 }
 
-int worker_fork(int *ret_code)
+int worker_fork(int *ret_code, int *ret_orders_fd)
 {
-        cleanup(fd_close) int report = -1, told = -1, signals = -1;
+        cleanup(fd_close) int report = -1, told = -1, orders = -1, heard = -1, signals = -1;
         pid_t parent = getpid(), pid;
         sigset_t set;
         int ends[2];
@@ -80,6 +87,10 @@ int worker_fork(int *ret_code)
                 return -errno;
         report = ends[0];
         told = ends[1];
+        if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+                return -errno;
+        heard = ends[0];
+        orders = ends[1];
         fill_signals(&set);
         if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
                 return -errno;
@@ -89,11 +100,14 @@ int worker_fork(int *ret_code)
                 return -errno;
         if (pid == 0) {
                 become_worker(fd_steal(&told), parent);
+                *ret_orders_fd = fd_steal(&heard);
                 return 0;
         }
         fd_close(&told);
-        told = -1;
-        *ret_code = wait_for(pid, report, signals);
+        fd_close(&heard);
+        told = heard = -1;
+        (void)signal(SIGPIPE, SIG_IGN); /* cannot fail: a valid number */
+        *ret_code = wait_for(pid, report, orders, signals);
         return WORKER_PARENT;
 }
 

@@ -4,7 +4,8 @@
  * too. So the process that the user sees touches no device. It passes on SIGINT, SIGTERM and SIGHUP, and ends with the exit code that
  * the worker tells. The worker dies with it.
  *
- * Both are in one process group: Ctrl-Z stops both, and Ctrl-C reaches both, so the worker is to take a signal from its parent only.
+ * Both are in one process group, so that Ctrl-Z stops both. Ctrl-C reaches both, too, so the worker leaves its own signals blocked and hears of those
+ * of its parent through a pipe: a signal that is passed on as a signal could not be told from the other one, and could be lost in it.
  */
 #ifndef CVV_MOUNT_HELPER_WORKER_H
 #define CVV_MOUNT_HELPER_WORKER_H
@@ -12,9 +13,9 @@
 /* What worker_fork() returns in the process that was started, with *ret_code set. */
 enum { WORKER_PARENT = 1 };
 
-/* Forks the worker. In it 0, with SIGINT, SIGTERM and SIGHUP blocked (as far as they are not ignored); in the parent, when the worker has ended,
+/* Forks the worker. In it 0, with *ret_orders_fd (to be kept open) from which the numbers of signals come, a byte each, and with SIGINT, SIGTERM and SIGHUP blocked (as far as they are not ignored); in the parent, when the worker has ended,
  * WORKER_PARENT with the exit code; or -errno. Must be called before the first thread is started. */
-int worker_fork(int *ret_code) __attribute__((nonnull, warn_unused_result));
+int worker_fork(int *ret_code, int *ret_orders_fd) __attribute__((nonnull, warn_unused_result));
 
 /* Tells the parent to end with `code`, once; the worker must then say nothing more. Any thread; takes no locks. */
 void worker_report(int code);
