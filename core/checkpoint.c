@@ -263,6 +263,8 @@ static void publish_verified_locked(struct checkpointer *checkpointer)
         target->publishing_verified = true;
         mutex_unlock(&target->lock);
         publish(checkpointer, &list, NULL);
+        for (size_t i = 0; i < list.count; i++)
+                verify_release(list.items[i].file, target->slot);
         release(checkpointer, &list);
         drop_list(&list);
         mutex_lock(&target->lock);

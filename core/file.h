@@ -48,7 +48,7 @@ struct file_part {
         struct bitmap present;
         bool dirty;                   /* its chunks may hold bytes already: holes are punched, not assumed */
         bool metadata_set;            /* on the partial file, after its last write */
-        bool verifying;               /* it waits for verification on this target, or is at it */
+        bool verifying;               /* it waits for verification on this target, is at it, or waits for its final name after it */
         bool publishing;              /* this version is getting its final name */
         bool whole_queued;            /* a job of wholemove.c is on its way there, of whatever version, or waits for its sync */
         bool passed_by;               /* somebody wanted to bring it there meanwhile, and is to come again: see wholemove_release() */

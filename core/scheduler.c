@@ -208,7 +208,7 @@ static uint64_t unpublished_slots(struct file *file, uint64_t needed)
         for (unsigned slot = 0; slot < file->part_count; slot++) {
                 const struct file_part *part = &file->parts[slot];
 
-                if ((needed >> slot & 1) && part->kind != PART_BLOCKED && !part->verifying && bitmap_is_full(&part->present) &&
+                if ((needed >> slot & 1) && part->kind != PART_BLOCKED && bitmap_is_full(&part->present) &&
                     !file_is_claimed_locked(file, slot))
                         slots |= 1ull << slot;
         }

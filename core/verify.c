@@ -8,6 +8,7 @@
 #include "core/inspect.h"
 #include "core/log.h"
 #include "core/need.h"
+#include "core/wholemove.h"
 
 enum {
         QUEUE_MAX = 512,   /* files that wait on one target before its producers wait */
@@ -108,6 +109,11 @@ static bool set_verifying(struct file *file, unsigned slot, bool verifying)
         return before;
 }
 
+void verify_release(struct file *file, unsigned slot)
+{
+        (void)set_verifying(file, slot, false);
+}
+
 void verify_add(struct verify *verify, struct file *file, unsigned slot)
 {
         struct worker *worker = &verify->workers[slot];
@@ -160,8 +166,9 @@ static struct item *take_locked(struct worker *worker)
 
 /* --- the threads --- */
 
-/* The copy is as it should be: it gets its final name, or has it and nothing more is to be done. */
-static bool pass_on(struct worker *worker, struct file *file, const struct node_record *node)
+/* The copy is as it should be: it is to get its final name (positive: and is reserved until then), or has it and nothing more is to be done (0).
+ * Negative: neither. */
+static int pass_on(struct worker *worker, struct file *file, const struct node_record *node)
 {
         struct context *context = worker->verify->context;
         struct target *target = worker->inspector.target;
@@ -169,15 +176,15 @@ static bool pass_on(struct worker *worker, struct file *file, const struct node_
 
         if (inspect_is_finished(worker->verify->view, node, target->slot)) {
                 context->published(context->callback_context, file->id);
-                return true;
+                return 0;
         }
         if (!need_may_publish(context->options, node, target->slot))
-                return false;
+                return -EAGAIN;
         item.file = file_ref(file);
         if (target_add_verified(target, &item))
-                return true;
+                return 1;
         file_unref(file);
-        return false;
+        return -ENOMEM;
 }
 
 static void run(struct worker *worker, struct file *file)
@@ -187,10 +194,13 @@ static void run(struct worker *worker, struct file *file)
         struct target *target = worker->inspector.target;
         struct node_record node;
         int result = target_serves_reads(target) ? inspect_file(&worker->inspector, file, &node) : -ESHUTDOWN;
-        bool done = result == 0 && pass_on(worker, file, &node);
 
-        (void)set_verifying(file, target->slot, false); /* after it was passed on: who looks for idleness finds it there or here */
-        if (!done && result != -ESHUTDOWN)
+        if (result == 0)
+                result = pass_on(worker, file, &node);
+        if (result > 0)
+                return;
+        verify_release(file, target->slot); /* who looks for idleness finds it here as long as it is nowhere else */
+        if (wholemove_release(file, target->slot, false, false) || (result < 0 && result != -ESHUTDOWN))
                 context->work_found(context->callback_context); /* who fills the file may have left it to this */
 }
 

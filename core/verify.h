@@ -29,6 +29,9 @@ void verify_free(struct verify *verify);
 bool verify_wants(struct verify *verify, const struct node_record *node, unsigned slot);
 /* Queues the file for a look on `slot`, where it does not wait for one already. Never blocks. */
 void verify_add(struct verify *verify, struct file *file, unsigned slot);
+/* The file has its final name now, or does not get it this time: it may be made, brought and looked at again. For what came back through
+ * target_add_verified(), which nobody touches until then. */
+void verify_release(struct file *file, unsigned slot);
 /* Waits until the queue of `slot` is short (or verification stops, or the target is out of service): its producers go at its pace. */
 void verify_wait_room(struct verify *verify, unsigned slot);
 

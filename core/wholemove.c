@@ -54,7 +54,7 @@ static uint64_t reserve(struct file *file, uint64_t slots, uint64_t generation)
 
                 if (!(slots >> slot & 1))
                         continue;
-                if (part->whole_queued || part->publishing) {
+                if (part->whole_queued || part->publishing || part->verifying) {
                         part->passed_by = true;
                         continue;
                 }
@@ -74,7 +74,7 @@ bool wholemove_release(struct file *file, unsigned slot, bool whole, bool name)
                 part->whole_queued = false;
         if (name)
                 part->publishing = false;
-        if (part->whole_queued || part->publishing)
+        if (part->whole_queued || part->publishing || part->verifying)
                 return false;
         passed_by = part->passed_by;
         part->passed_by = false;
