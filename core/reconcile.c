@@ -94,6 +94,7 @@ struct source_change {
         bool excluded;
         uint64_t epoch; /* of this mount */
         bool content_changed;
+        bool moved; /* it is excluded now, or no more: nothing was changed */
         uint64_t id;
 };
 
@@ -140,6 +141,9 @@ static bool change_source(void *context, struct node_record *node, struct name_r
         bool was_excluded = name->flags & VIEW_NAME_EXCLUDED;
 
         change->id = name->id;
+        change->moved = was_source && was_excluded != change->excluded && !S_ISDIR(node->mode);
+        if (change->moved)
+                return false;
         if (was_source && content_differs(node, change->stat)) {
                 change->content_changed = true;
                 begin_generation(node);
@@ -191,7 +195,8 @@ static int known_link(struct reconcile *reconcile, const struct statx *stat, uin
         return 0;
 }
 
-/* Records a name of the source that was not known. */
+/* Records a name of the source that was not known. One that is excluded has a node of its own, whatever it is a link to: it must not be the
+ * first name of what is copied under another one. */
 static int add_source_name(struct reconcile *reconcile, uint64_t parent, const char *name, const struct statx *stat,
                            bool excluded, uint64_t *ret_id)
 {
@@ -200,7 +205,7 @@ static int add_source_name(struct reconcile *reconcile, uint64_t parent, const c
         struct node_record node = { .parent = parent, .generation = 1, .source_limit = UINT64_MAX };
         int result;
 
-        if (known_link(reconcile, stat, &name_record.id) == 0) {
+        if (!excluded && known_link(reconcile, stat, &name_record.id) == 0) {
                 *ret_id = name_record.id;
                 return view_add(reconcile->view, parent, name, &name_record, NULL);
         }
@@ -212,7 +217,7 @@ static int add_source_name(struct reconcile *reconcile, uint64_t parent, const c
         memcpy(node.name, name, node.name_size);
         result = view_add(reconcile->view, parent, name, &name_record, &node);
         /* Also of a file with one name, where its number means something later: a further one may be made. */
-        if (result == 0 && !S_ISDIR(stat->stx_mode) &&
+        if (result == 0 && !excluded && !S_ISDIR(stat->stx_mode) &&
             (stat->stx_nlink > 1 || reconcile->context->source->device.stable_inodes))
                 result = view_put_inode(reconcile->view, stat->stx_ino, name_record.id);
         *ret_id = name_record.id;
@@ -242,7 +247,9 @@ static int take_source_name(struct reconcile *reconcile, uint64_t parent, const 
         struct source_change change = { .stat = stat, .excluded = excluded, .epoch = context->epoch };
         int result = view_update_name(reconcile->view, parent, name, change_source, &change);
 
-        if (result == -ENOENT)
+        if (result == 0 && change.moved)
+                result = view_remove(reconcile->view, parent, name);
+        if (result == -ENOENT || (result == 0 && change.moved))
                 result = add_source_name(reconcile, parent, name, stat, excluded, &change.id);
         if (result == -EEXIST) /* another thread was faster */
                 result = view_update_name(reconcile->view, parent, name, change_source, &change);

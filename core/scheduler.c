@@ -151,6 +151,7 @@ static uint64_t usable_slots(struct scheduler *scheduler)
 struct lack {
         struct scheduler *scheduler;
         uint64_t slots; /* that lack a name */
+        bool wanted;    /* it has a name that is not excluded */
 };
 
 static int lack_name(void *context, uint64_t parent, const char *name)
@@ -158,8 +159,12 @@ static int lack_name(void *context, uint64_t parent, const char *name)
         struct lack *lack = context;
         struct name_record record;
 
-        if (view_name(lack->scheduler->view, parent, name, &record) == 0)
-                lack->slots |= ~record.published & ~record.conflict;
+        /* A queue is older than the patterns of this mount, and may be passed before the scan comes to the name. */
+        if (view_name(lack->scheduler->view, parent, name, &record) < 0 ||
+            view_is_excluded(lack->scheduler->view, parent, name, S_ISDIR(record.mode_type)))
+                return 0;
+        lack->wanted = true;
+        lack->slots |= ~record.published & ~record.conflict;
         return 0;
 }
 
@@ -172,6 +177,8 @@ static uint64_t needed_slots(struct scheduler *scheduler, uint64_t id, const str
                 return 0;
         if (view_each_name(scheduler->view, id, node, lack_name, &lack) < 0)
                 return 0; /* unreadable records: the scan says so */
+        if (!lack.wanted)
+                return 0;
         return lack.slots & ~(node->conflict | node->failed) & scheduler->context->target_mask;
 }
 

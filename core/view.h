@@ -98,6 +98,8 @@ int view_primary_name(struct view *view, const struct node_record *node, struct 
 int view_path(struct view *view, uint64_t id, char **ret_path);
 int view_source_path(struct view *view, uint64_t id, char **ret_path);
 int view_join_path(struct view *view, uint64_t parent, const char *name, char **ret_path);
+/* Whether --exclude leaves a name out, for itself or for a directory above it. What the records say of it may be older. */
+bool view_is_excluded(struct view *view, uint64_t parent, const char *name, bool directory);
 /* Walks `path` through the records alone. */
 int view_resolve(struct view *view, const char *path, uint64_t *ret_id);
 void view_stat(const struct context *context, uint64_t id, const struct node_record *node, struct stat *ret_stat);

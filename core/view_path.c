@@ -113,6 +113,23 @@ int view_join_path(struct view *view, uint64_t parent, const char *name, char **
         return result;
 }
 
+bool view_is_excluded(struct view *view, uint64_t parent, const char *name, bool directory)
+{
+        const struct exclude *exclude = view_context(view)->exclude;
+        char *path, *slash;
+        bool excluded;
+
+        if (!exclude || view_join_path(view, parent, name, &path) < 0)
+                return false;
+        excluded = exclude_match(exclude, path, directory);
+        while (!excluded && (slash = strrchr(path, '/'))) {
+                *slash = '\0';
+                excluded = exclude_match(exclude, path, true);
+        }
+        free(path);
+        return excluded;
+}
+
 int view_resolve(struct view *view, const char *path, uint64_t *ret_id)
 {
         uint64_t id = VIEW_ROOT;

@@ -167,6 +167,26 @@ class HardTree(Case):
                    if '.cvv' not in where}
         self.assertEqual(present, {'./good', './clash', 'sub/dir/good'})
 
+    def test_what_was_queued_and_is_excluded_at_the_next_mount_is_not_brought(self):
+        for name in ('sub/one', 'sub/kept', 'gone/one', 'gone/deep/two', 'skip', 'stays'):
+            self.put(name, 3000)
+        for name in ('sub/aaa', 'sub/zzz', 'link'):
+            os.link(os.path.join(self.source, 'sub/one'), os.path.join(self.source, name))
+        mount = self.simple()
+        mount.do('pause')
+        mount.do('fill')
+        mount.umount('--now', expect=1)
+        mount = self.simple('--exclude', 'one', '--exclude', '/gone/', '--exclude', 'skip')
+        self.assertEqual(mount.wait(), 'complete', mount.read_control('errors'))
+        mount.umount()
+        for target in self.targets:
+            found = {os.path.relpath(os.path.join(where, name), target) for where, _, names in os.walk(target) for name in names}
+            self.assertEqual(found, {'sub/kept', 'sub/aaa', 'sub/zzz', 'link', 'stays'})
+            self.assertEqual(len({os.stat(os.path.join(target, name)).st_ino for name in ('sub/aaa', 'sub/zzz', 'link')}), 1)
+        self.fill(self.source, self.targets)        # excluded no more
+        for target in self.targets:
+            self.assertRsyncClean(self.source, target)
+
 
 def busy(loop):
     """Whether the device is open: exfat-fuse writes its last when umount has returned."""
