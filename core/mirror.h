@@ -140,6 +140,10 @@ struct mirror_entry {
  * be read, as one entry), in the order of the bytes of the paths, until it returns false. The entry is valid during the call; no lock is held. Memory does
  * not depend on the number of files; each entry is as it is when it is visited. May take as long as reading all records. 0 or -errno. */
 int mirror_each_file(struct mirror *mirror, bool (*visit)(void *context, const struct mirror_entry *entry), void *context);
+/* Calls `visit` for each copy that did not read back as it was written, was copied again, and is good now: its path, the target's number and
+ * directory, how often it was copied again. The last few thousand of this mount; no order. */
+void mirror_each_repair(struct mirror *mirror, void (*visit)(void *context, const char *path, uint32_t n, const char *root, unsigned times),
+                        void *context);
 /* The texts of `.cvv/errors`, `.cvv/skipped` and `.cvv/manifest`, spooled to an unlinked file; the caller closes the descriptor. */
 int mirror_errors(struct mirror *mirror, int *ret_fd);
 int mirror_skipped(struct mirror *mirror, int *ret_fd);

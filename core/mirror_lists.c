@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,7 +114,8 @@ static bool error_lines(void *context, const char *path, const struct name_recor
         const char *refusal = unlisted(list->mirror, path, name, node);
         cleanup(pointer_free) char *escaped = NULL;
 
-        if (!refusal && category != CATEGORY_CONFLICT && category != CATEGORY_FAILED && category != CATEGORY_MISSING)
+        if (!refusal && category != CATEGORY_CONFLICT && category != CATEGORY_FAILED && category != CATEGORY_MISSING &&
+            !(node->flags & VIEW_NODE_UNREADABLE))
                 return true;
         escaped = escape(path);
         if (!escaped) {
@@ -124,9 +126,21 @@ static bool error_lines(void *context, const char *path, const struct name_recor
                 (void)fprintf(list->spool, "%s: verified, but not in the manifest: %s\n", escaped, refusal); /* as above */
         each_slot(list, name->conflict & all, escaped, "a different file has this name", "it is kept, and this one is not copied there");
         each_slot(list, node->failed & ~name->conflict & all, escaped, mirror_reason(CATEGORY_FAILED, name, node), again);
-        if (category == CATEGORY_MISSING)
+        if (category == CATEGORY_MISSING || (node->flags & VIEW_NODE_UNREADABLE))
                 (void)fprintf(list->spool, "%s: source: %s; %s\n", escaped, mirror_reason(CATEGORY_MISSING, name, node), again); /* as above */
         return list->result == 0;
+}
+
+static void repair_line(void *context, const char *path, uint32_t n, const char *root, unsigned times)
+{
+        struct list *list = context;
+        cleanup(pointer_free) char *escaped = escape(path), *escaped_root = escape(root);
+
+        if (!escaped || !escaped_root)
+                list->result = -ENOMEM;
+        else
+                (void)fprintf(list->spool, "%s: target %" PRIu32 " (%s): it did not read back as it was written; it was copied again %s, and is good now\n",
+                              escaped, n, escaped_root, times == 1 ? "once" : "several times"); /* as above */
 }
 
 static void target_lines(struct list *list, struct target *target)
@@ -159,6 +173,7 @@ int mirror_errors(struct mirror *mirror, int *ret_fd)
                 return -ENOMEM;
         for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target))
                 target_lines(&list, target);
+        mirror_each_repair(mirror, repair_line, &list);
         return finish(&list, mirror_walk(mirror, error_lines, &list), ret_fd);
 }
 

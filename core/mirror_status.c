@@ -343,7 +343,7 @@ int mirror_file_status(struct mirror *mirror, uint64_t id, struct status_file *r
                 out.size = node.size;
                 out.mtime_ns = node.mtime_ns;
                 out.digests = node.digests;
-                result = copy_text(node.last_error < 0 ? strerror(-node.last_error) : NULL, &out.last_error);
+                result = copy_text(node.last_error < 0 ? error_describe(node.last_error) : NULL, &out.last_error);
         }
         if (result == 0)
                 result = fill_file_targets(mirror, file, &node, &out);

@@ -242,11 +242,17 @@ int mirror_walk(struct mirror *mirror, mirror_visit *visit, void *context)
 
 /* --- files --- */
 
+/* Why the source cannot confirm what the targets have; NULL where nothing is known against it. */
+static const char *source_reason(const struct node_record *node)
+{
+        return (node->flags & VIEW_NODE_UNREADABLE) && node->last_error < 0 ? error_describe(node->last_error) : NULL;
+}
+
 const char *mirror_reason(enum category category, const struct name_record *name, const struct node_record *node)
 {
         switch (category) {
         case CATEGORY_SKIPPED:
-                return "the targets have it already";
+                return source_reason(node) ? source_reason(node) : "the targets have it already";
         case CATEGORY_EXCLUDED:
                 return "excluded";
         case CATEGORY_CONFLICT:
@@ -254,11 +260,12 @@ const char *mirror_reason(enum category category, const struct name_record *name
         case CATEGORY_MISSING:
                 if ((name->flags & VIEW_NAME_VANISHED) || !(node->flags & VIEW_NODE_UNREADABLE))
                         return "vanished from the source";
-                return node->last_error < 0 ? strerror(-node->last_error) : "the source does not give it";
+                return node->last_error < 0 ? error_describe(node->last_error) : "the source does not give it";
         case CATEGORY_FAILED:
-                return node->last_error < 0 ? strerror(-node->last_error) : "unknown error";
-        case CATEGORY_PENDING:
+                return node->last_error < 0 ? error_describe(node->last_error) : "unknown error";
         case CATEGORY_COPIED:
+                return source_reason(node);
+        case CATEGORY_PENDING:
         case CATEGORY_COUNT:
                 break;
         }
@@ -298,4 +305,27 @@ int mirror_each_file(struct mirror *mirror, bool (*visit)(void *context, const s
         struct each_file each = { .all = mirror->context.target_mask, .visit = visit, .context = context };
 
         return mirror_walk(mirror, visit_file, &each);
+}
+
+struct each_repair {
+        struct mirror *mirror;
+        void (*visit)(void *context, const char *path, uint32_t n, const char *root, unsigned times);
+        void *context;
+};
+
+static void visit_repair(void *context, uint64_t id, struct target *target, unsigned times)
+{
+        struct each_repair *each = context;
+        cleanup(pointer_free) char *path = NULL;
+
+        if (view_path(each->mirror->view, id, &path) == 0)
+                each->visit(each->context, path, target->n, target->root.path, times);
+}
+
+void mirror_each_repair(struct mirror *mirror, void (*visit)(void *context, const char *path, uint32_t n, const char *root, unsigned times),
+                        void *context)
+{
+        struct each_repair each = { .mirror = mirror, .visit = visit, .context = context };
+
+        verify_each_repair(mirror->verify, visit_repair, &each);
 }

@@ -134,9 +134,21 @@ static void test_source_reads_the_source_twice_and_no_target(void **state)
         lab_assert_all_mirrored(lab);
 }
 
+static void count_repair(void *context, const char *path, uint32_t n, const char *root, unsigned times)
+{
+        unsigned *count = context;
+
+        assert_true(strcmp(path, "big") == 0 || strcmp(path, "hard") == 0); /* one file: its first name is the scan's to choose */
+        assert_int_equal(n, 2);
+        assert_non_null(strstr(root, "/t2"));
+        assert_int_equal(times, 1);
+        ++*count;
+}
+
 static void test_rot_under_a_published_name_is_found_and_repaired(void **state)
 {
         struct lab *lab = *state;
+        unsigned repairs = 0;
 
         make_tree(lab);
         mount_full(lab, MODE_TRANSFER, EXISTING_SKIP);
@@ -145,6 +157,8 @@ static void test_rot_under_a_published_name_is_found_and_repaired(void **state)
         mount_full(lab, MODE_FULL, EXISTING_VERIFY);
         assert_true(lab_has_event(lab, "mismatch"));
         assert_true(lab_has_event(lab, "repaired"));
+        mirror_each_repair(lab->mirror, count_repair, &repairs);
+        assert_int_equal(repairs, 1);
         assert_state(lab, MIRROR_COMPLETE);
         assert_verified(lab, TREE_FILES, TREE_BYTES);
         lab_stop(lab);
