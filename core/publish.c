@@ -19,7 +19,10 @@
 #include "core/steps.h"
 #include "core/touched.h"
 
-enum { DIRECTORY_SYNCS_MAX = 16 }; /* above that one syncfs is cheaper */
+enum {
+        DIRECTORY_SYNCS_MAX = 16, /* above that one syncfs is cheaper */
+        DEPTH_MAX = 8192,         /* more levels than any path has: a circle in damaged records */
+};
 
 struct published_name {
         struct file *file;  /* with a reference */
@@ -439,16 +442,53 @@ static int sync_directory(struct publish_batch *batch, uint64_t id)
         return fd < 0 ? fd : io_sync_directory(fd);
 }
 
+/* That a directory is synced makes what is in it durable, not its own entry above it. Which of those above were made just now, by whom, and
+ * whether before a crash, is not asked: their records may be older than their durability, and a sync of what is clean costs little. */
+static int note_ancestors(struct publish_batch *batch)
+{
+        size_t count = batch->directory_count;
+
+        for (size_t i = 0; i < count; i++) {
+                uint64_t id = batch->directories[i];
+
+                for (unsigned depth = 0; id != VIEW_ROOT; depth++) {
+                        struct node_record node;
+                        int result = depth < DEPTH_MAX ? view_node(batch->view, id, &node) : -ELOOP;
+
+                        if (result == 0)
+                                result = note_directory(batch, node.parent);
+                        if (result < 0)
+                                return result;
+                        id = node.parent;
+                }
+        }
+        return 0;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+        uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+
+        return left < right ? -1 : left > right;
+}
+
 static int sync_directories(struct publish_batch *batch)
 {
+        bool at_once = batch->target->root.device.syncfs_works;
         int result = 0;
 
+        if (batch->directory_count <= DIRECTORY_SYNCS_MAX || !at_once)
+                result = note_ancestors(batch);
+        if (result < 0)
+                return result;
+        qsort(batch->directories, batch->directory_count, sizeof(*batch->directories), compare_ids);
         steps_begin(STEP_DIRECTORY_SYNC);
-        if (batch->directory_count > DIRECTORY_SYNCS_MAX && batch->target->root.device.syncfs_works)
+        if (batch->directory_count > DIRECTORY_SYNCS_MAX && at_once)
                 result = io_sync_filesystem(batch->target->root.fd);
         else
                 for (size_t i = 0; i < batch->directory_count && result == 0; i++)
-                        result = sync_directory(batch, batch->directories[i]);
+                        if (i == 0 || batch->directories[i] != batch->directories[i - 1])
+                                result = sync_directory(batch, batch->directories[i]);
         steps_end(STEP_DIRECTORY_SYNC);
         /* The entry that left .cvv/partial need not be durable: were it back after a crash, the sweep at the next mount finds it. */
         return result;

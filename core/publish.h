@@ -4,7 +4,8 @@
  *   1. the chunks are synced            (checkpoint.c)  crash: the partial file lacks marks, and those chunks come again
  *   2. the marks are committed          (checkpoint.c)  crash: all is present, recovery publishes
  *   3. rename to the final name         (here)          crash: see 5
- *   4. the directory is synced          (here)          crash: the rename is there or is not; if not, the partial file is
+ *   4. its directory is synced, and     (here)          crash: the rename is there or is not; if not, the partial file is
+ *      those above it
  *   5. `published` is recorded          (here)          crash before: the partial file is gone and the final name has the recorded size and
  *                                                       mtime: recognised as ours (judge_target: VERDICT_OURS)
  * Metadata is set on the partial file before step 1, so that the rename makes everything visible at once. Names that exist are never

@@ -4,9 +4,11 @@ import os
 import shutil
 import unittest
 
-from devices import LoopFs, run
+from devices import FaultFs, LoopFs, run
 from hard_trees import GiB, MiB, TIMES_NS, TiB, acl, compare_by_descriptors, deep, hard_tree, same_sparse, set_times, write
-from harness import LONG, Case, eventually, mounted, need, need_root, seed, timeout
+from harness import LONG, Case, cvv, detach, eventually, mounted, need, need_root, read_file, seed, timeout
+
+USER = 65534       # nobody: fusermount3 asks for the name
 
 # XFS shows the ACLs a second time, as attributes of its own.
 RSYNC = ['rsync', '-aHAXn', '--delete', '--itemize-changes', '--numeric-ids', '--filter=-x trusted.SGI_*']
@@ -186,6 +188,63 @@ class HardTree(Case):
         self.fill(self.source, self.targets)        # excluded no more
         for target in self.targets:
             self.assertRsyncClean(self.source, target)
+
+    def test_file_is_not_recorded_while_a_directory_above_it_is_not_durable(self):
+        self.put('above/between/directory/file', 5000)
+        fault = FaultFs(self.work, self.targets[0])
+        for path in ('above', 'above/between', 'above/between/directory'):
+            state = self.work.join('state of ' + path.replace('/', ' '))
+            fault.rules('fsync fail=EIO path=' + path)
+            mount = self.mount(self.source, [fault.path], None, '--fill', 'all', state=state)
+            mount.wait()
+            self.assertEqual((mount.status()['files']['copied'], mount.status()['targets'][0]['state']), (0, 'failed'), path)
+            fault.rules('')
+            mount.do('retry')
+            self.assertEqual(mount.wait(), 'complete', path)
+            mount.umount()
+            shutil.rmtree(os.path.join(self.targets[0], 'above'))
+
+    @timeout(240)
+    def test_what_a_user_may_not_read_is_listed_and_all_else_arrives(self):
+        need('fusermount3')
+        self.addCleanup(os.chmod, '/dev/fuse', os.stat('/dev/fuse').st_mode & 0o777)
+        os.chmod('/dev/fuse', 0o666)
+        for name in ('mine', 'group', 'sub/deep/mine', 'secret', 'sub/secret', 'closed/inside', 'listed/inside'):
+            self.put(name, name.encode() * 100)
+        for name, bits in (('mine', 0o644), ('group', 0o640), ('secret', 0), ('sub/secret', 0o600), ('closed', 0), ('listed', 0o744)):
+            os.chmod(os.path.join(self.source, name), bits)
+        os.setxattr(os.path.join(self.source, 'mine'), 'trusted.test', b'only root sees it')
+        os.chown(os.path.join(self.source, 'group'), 0, USER)
+        for path in self.targets + [self.work.dir('mnt')]:
+            os.chown(path, USER, USER)
+        xdg = self.work.dir('of the user')
+        os.chown(xdg, USER, USER)
+        words = [word for target in self.targets for word in ('-t', target)]
+
+        def cvv_of_user(*arguments, seconds=60):
+            return self.work.run('setpriv', '--reuid', str(USER), '--regid', str(USER), '--clear-groups', cvv(), *arguments,
+                                 seconds=seconds, env=dict(self.work.env, XDG_STATE_HOME=xdg, HOME=xdg))
+        result = cvv_of_user('mount', '--mode', 'transfer', '--fill', 'all', *words, self.source, self.work.join('mnt'))
+        self.assertEqual(result.code, 0, result)
+        self.addCleanup(detach, self.work.join('mnt'), True)
+        point = self.work.join('mnt')
+
+        def as_user(path):
+            return self.work.run('setpriv', '--reuid', str(USER), '--regid', str(USER), '--clear-groups', 'cat',
+                                 os.path.join(point, '.cvv', path), seconds=60).out
+        self.assertEqual(as_user('wait'), 'failed\n', as_user('errors'))
+        errors, skipped = as_user('errors'), as_user('skipped')
+        for name in ('secret', 'sub/secret', 'closed', 'listed'):
+            self.assertIn('\n%s: ' % name, '\n' + errors + skipped)
+        self.assertIn('owner', errors)
+        for target in self.targets:
+            for name in ('mine', 'group', 'sub/deep/mine'):
+                self.assertEqual(read_file(os.path.join(target, name)), name.encode() * 100)
+            for name in ('secret', 'sub/secret', 'closed/inside', 'listed/inside'):
+                self.assertFalse(os.path.exists(os.path.join(target, name)), name)
+        result = cvv_of_user('umount', point)
+        self.assertEqual(result.code, 1, result)
+        self.assertRegex(result.out, 'failed|missing|owed')
 
 
 def busy(loop):
