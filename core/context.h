@@ -38,7 +38,7 @@ struct context {
         uint32_t source_tag;              /* a hash of the source's identity: see part.h */
         atomic_bool stopping;             /* nobody waits for a target any more */
         atomic_bool fill_all;             /* everything is queued */
-        atomic_uint_least64_t changes;    /* grows with all that is copied, or found new or changed in the source: view.c counts */
+        atomic_uint_least64_t changes;    /* grows with all that is copied, or found new or changed in the source: view_records.c counts */
         /* The content of a source file is not what its record says any more: its live maps are void. Called without locks. */
         void (*content_changed)(void *context, uint64_t id);
         /* Somebody waits for this move (with a reference, taken over): it goes before everything. Called without locks. */
