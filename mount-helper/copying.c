@@ -236,6 +236,7 @@ static int start(struct copying *copying, struct error *error)
 {
         int r = mirror_open_untouched(copying->options, notice, error, &copying->mirror);
 
+        copying->stuck = r == -ETIMEDOUT; /* a thread waits for a device yet */
         if (r < 0)
                 return r;
         copying->options->fill = FILL_ALL; /* from mirror_begin() on; before, the scan is to queue nothing */
@@ -395,8 +396,8 @@ int copying_run(struct options *options, int argc, char **argv)
         if (r != 0)
                 return code;
         code = live_as_worker(&copying, orders_fd);
+        if (!copying.stuck)
+                return code;
         worker_report(code);
-        if (copying.stuck)
-                _exit(code);
-        return code;
+        _exit(code);
 }

@@ -62,6 +62,28 @@ class WholeTrees(CopyCase):
         self.assertNotIn('\x1b', result.out + result.err)
 
 
+class Verified(CopyCase):
+    mode = 'full'
+
+    def test_mode_full_reads_every_target_back_and_says_how(self):
+        mixed_tree(self.source, random.Random(8), files=20, largest=MiB)
+        out = self.copy().out
+        copied, verified = re.search(r'(?m)^copied (\d+) files, .*; verified (\d+) on 3 targets \((direct|memory|dropped-cache)\)$', out).group(1, 2)
+        self.assertEqual(verified, copied)
+        self.assertCopied()
+        self.assertIn('nothing to copy: all %s files' % copied, self.copy().out)
+
+    def test_what_was_copied_in_mode_transfer_is_verified_in_mode_full(self):
+        self.put('clip', 3 * MiB)
+        self.copy('--mode', 'transfer')
+        self.assertIn('; verified 1 on 3 targets', self.copy().out)
+
+    def test_one_file_under_another_name_is_verified(self):
+        self.put('clip', 3 * MiB)
+        out = self.copy(source=os.path.join(self.source, 'clip'), targets=[self.work.join('t1', 'new'), self.targets[1]]).out
+        self.assertIn('; verified 1 on 2 targets', out)
+
+
 class Reports(CopyCase):
     def test_verbose_names_each_file_with_its_digests(self):
         a, b = self.put('a', 3 * MiB), self.put('d/b', 10)
