@@ -31,8 +31,12 @@ struct view_counted {
         unsigned slot;
         uint64_t verified;
 };
-/* Puts a node that changed from `old_node`, applies the batch, and brings the totals of the node and of all of its names in step, but for one
- * that the caller has accounted for (skip_name, or NULL). `counted` may be NULL. */
+/* Brings the totals of all names of a node in step, which changed from `old_node`, but for one that the caller has accounted for (skip_name, or
+ * NULL). */
+int view_reclassify_locked(struct view *view, struct statedb_batch *batch, uint64_t id, const struct node_record *old_node,
+                           const struct node_record *node, uint64_t skip_parent, const char *skip_name);
+/* Puts a node that changed from `old_node`, applies the batch, and brings the totals of the node and of its names in step, as
+ * view_reclassify_locked. `counted` may be NULL. */
 int view_write_node_locked(struct view *view, struct statedb_batch *batch, uint64_t id, const struct node_record *old_node,
                            struct node_record *node, uint64_t skip_parent, const char *skip_name, const struct view_counted *counted);
 

@@ -10,7 +10,7 @@ int view_apply_marks(struct view *view, uint64_t id, unsigned slot, view_fill_ma
 {
         struct progress *progress = &view->context->progress;
         cleanup(statedb_batch_deinit) struct statedb_batch batch;
-        struct node_record node;
+        struct node_record old_node, node;
         int64_t present_delta = 0, verified_delta = 0;
         bool changed = false, owed;
         int result;
@@ -19,6 +19,7 @@ int view_apply_marks(struct view *view, uint64_t id, unsigned slot, view_fill_ma
         MUTEX_SCOPE(&view->lock);
         result = view_node(view, id, &node);
         if (result == 0) {
+                old_node = node;
                 verified_delta = -view_verified_bytes(&node, slot);
                 result = fill(fill_context, &node, &changed, &batch, &present_delta);
         }
@@ -26,6 +27,8 @@ int view_apply_marks(struct view *view, uint64_t id, unsigned slot, view_fill_ma
                 return result;
         if (changed)
                 result = view_put_node(&batch, id, &node);
+        if (result == 0 && changed)
+                result = view_reclassify_locked(view, &batch, id, &old_node, &node, 0, NULL);
         if (result == 0)
                 result = view_apply(view, &batch);
         verified_delta += view_verified_bytes(&node, slot);

@@ -307,16 +307,23 @@ void view_note_change(struct view *view)
         atomic_fetch_add(&view->context->changes, 1);
 }
 
-int view_write_node_locked(struct view *view, struct statedb_batch *batch, uint64_t id, const struct node_record *old_node,
-                             struct node_record *node, uint64_t skip_parent, const char *skip_name,
-                             const struct view_counted *counted)
+int view_reclassify_locked(struct view *view, struct statedb_batch *batch, uint64_t id, const struct node_record *old_node,
+                           const struct node_record *node, uint64_t skip_parent, const char *skip_name)
 {
         struct reclassify reclassify = { .view = view, .batch = batch, .old_node = old_node, .node = node,
                                          .skip_parent = skip_parent, .skip_name = skip_name };
+
+        return id != VIEW_ROOT && categories_can_differ(old_node, node) ? view_each_name(view, id, node, reclassify_name, &reclassify) : 0;
+}
+
+int view_write_node_locked(struct view *view, struct statedb_batch *batch, uint64_t id, const struct node_record *old_node,
+                           struct node_record *node, uint64_t skip_parent, const char *skip_name,
+                           const struct view_counted *counted)
+{
         int result = view_put_node(batch, id, node);
 
-        if (result == 0 && id != VIEW_ROOT && categories_can_differ(old_node, node))
-                result = view_each_name(view, id, node, reclassify_name, &reclassify);
+        if (result == 0)
+                result = view_reclassify_locked(view, batch, id, old_node, node, skip_parent, skip_name);
         if (result == 0) {
                 view_account_node(view, id, old_node, node, counted);
                 result = view_apply(view, batch);

@@ -527,6 +527,30 @@ static void marks_move_bytes_from_owed_to_present(void **state)
         statedb_batch_deinit(&batch);
 }
 
+static bool take_back(void *context, struct node_record *node)
+{
+        (void)context;
+        node->complete &= ~2ull;
+        node->verified &= ~2ull;
+        return true;
+}
+
+static void marks_that_are_taken_back_make_a_finished_file_pending_at_once(void **state)
+{
+        struct engine *engine = *state;
+        uint64_t id = engine_record(engine, VIEW_ROOT, "a", S_IFREG | 0644, MIB);
+        struct statedb_batch batch;
+
+        engine_publish(engine, VIEW_ROOT, "a", ENGINE_ALL);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_COPIED], 1);
+        statedb_batch_init(&batch);
+        assert_int_equal(apply_marks(engine->view, id, 1, &batch, 1, -MIB, take_back, NULL), 0);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_COPIED], 0);
+        assert_int_equal(engine_progress(engine).files[CATEGORY_PENDING], 1);
+        engine_assert_totals(engine);
+        statedb_batch_deinit(&batch);
+}
+
 static void marks_of_what_is_not_owed_take_nothing_from_what_others_owe(void **state)
 {
         struct engine *engine = *state;
@@ -683,6 +707,7 @@ int main(void)
                 ENGINE_CASE(next_mount_counts_what_it_sees_and_nothing_twice),
                 ENGINE_CASE(excluded_file_is_counted_and_owed_to_nobody),
                 ENGINE_CASE(marks_move_bytes_from_owed_to_present),
+                ENGINE_CASE(marks_that_are_taken_back_make_a_finished_file_pending_at_once),
                 ENGINE_CASE(marks_of_what_is_not_owed_take_nothing_from_what_others_owe),
                 ENGINE_CASE(queue_shows_what_was_asked_for_before_the_rest),
                 ENGINE_CASE(unqueueing_takes_both_priorities),
