@@ -549,11 +549,15 @@ void publish_end(struct publish_batch *batch)
                 result = device_confirm_sync(&batch->target->root.device, batch->target->control_fd);
         if (result < 0)
                 (void)target_report(batch->target, result, "sync directory", NULL); /* not recorded: found again at the next mount */
+        for (size_t i = 0; i < batch->count && result == 0; i++) {
+                const struct published_name *entry = &batch->names[i];
+
+                record_name(batch, entry);
+                /* Once for all names of a file, which stand together: who hears of it looks at each of them. */
+                if (i + 1 == batch->count || entry[1].file != entry->file)
+                        context->published(context->callback_context, entry->file->id);
+        }
         for (size_t i = 0; i < batch->count; i++) {
-                if (result == 0) {
-                        record_name(batch, &batch->names[i]);
-                        context->published(context->callback_context, batch->names[i].file->id);
-                }
                 file_unref(batch->names[i].file);
                 free(batch->names[i].name);
         }
