@@ -196,7 +196,7 @@ static bool is_due_locked(const struct target *target, uint64_t now)
                 return true;
         if (list->count == 0)
                 return false;
-        return target->stopping || list->bytes >= TARGET_INTERVAL_BYTES || list->count >= TARGET_UNSYNCED_FILES ||
+        return target->stopping || target_interval_is_full_locked(target) ||
                now - list->since_ns >= TARGET_INTERVAL_MS * 1000000ull;
 }
 

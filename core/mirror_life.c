@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "core/checkpoint.h"
@@ -471,6 +472,19 @@ static unsigned choose_fillers(const struct mirror *mirror)
         return source && source->device.kind == DEVICE_SPINNING ? 1 : source && source->device.kind == DEVICE_NETWORK ? 4 : 2;
 }
 
+enum { UNSYNCED_LEAST = 16 };
+
+/* So many files may be queued and un-synced on a target: each is open on all targets, and those of slow targets are not those of fast ones. */
+static size_t choose_unsynced_max(const struct mirror *mirror)
+{
+        struct rlimit files = { .rlim_cur = 1024 };
+        size_t share;
+
+        (void)getrlimit(RLIMIT_NOFILE, &files); /* if not: what every process may open */
+        share = files.rlim_cur / 6 / mirror->setup.target_count; /* two intervals of two kinds of targets; a third of the descriptors is left */
+        return share > UNSYNCED_LEAST ? share : UNSYNCED_LEAST;
+}
+
 static int start_devices(struct mirror *mirror)
 {
         uint64_t ceiling = mirror->context.options->memory_bytes / (2 * mirror->setup.target_count);
@@ -478,6 +492,7 @@ static int start_devices(struct mirror *mirror)
 
         for (size_t i = 0; i < mirror->setup.target_count && result == 0; i++) {
                 target_refresh_space(mirror->setup.targets[i]);
+                mirror->setup.targets[i]->unsynced_max = choose_unsynced_max(mirror);
                 result = target_start(mirror->setup.targets[i], ceiling);
         }
         return result;

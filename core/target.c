@@ -158,6 +158,7 @@ static void init(struct target *target)
         condition_init(&target->work);
         condition_init(&target->checkpoint);
         target->tail = &target->head;
+        target->unsynced_max = SIZE_MAX;
 }
 
 int target_init_absent(struct target *target, const char *path)
@@ -452,6 +453,8 @@ static bool has_room_locked(const struct target *target, uint64_t bytes)
 {
         if (target->stopping || !takes_writes(target->state) || sync_is_behind(target))
                 return false;
+        if (target->unsynced.count + target->job_count >= target->unsynced_max)
+                return false; /* small files are written faster than they are named, and are open until then */
         return target->queued_bytes == 0 || target->queued_bytes + bytes <= target->queue_ceiling_bytes;
 }
 
@@ -545,6 +548,13 @@ static bool append(struct unsynced_list *list, const struct unsynced *item, uint
         return true;
 }
 
+bool target_interval_is_full_locked(const struct target *target)
+{
+        const struct unsynced_list *list = &target->unsynced;
+
+        return list->bytes >= TARGET_INTERVAL_BYTES || list->count >= TARGET_UNSYNCED_FILES || list->count >= target->unsynced_max;
+}
+
 bool target_add_unsynced(struct target *target, const struct unsynced *item, uint64_t bytes)
 {
         struct unsynced_list *list = &target->unsynced;
@@ -552,7 +562,7 @@ bool target_add_unsynced(struct target *target, const struct unsynced *item, uin
         MUTEX_SCOPE(&target->lock);
         if (!append(list, item, bytes))
                 return false;
-        if (list->count == 1 || list->count >= TARGET_UNSYNCED_FILES || list->bytes >= TARGET_INTERVAL_BYTES)
+        if (list->count == 1 || target_interval_is_full_locked(target))
                 condition_broadcast(&target->checkpoint);
         return true;
 }

@@ -89,6 +89,7 @@ struct target {
         uint64_t write_ns;             /* what a queued write takes; the last ones count most */
         uint64_t looking_since_ns;     /* 0: its checkpoint thread is in no call but a sync */
         struct unsynced_list unsynced, syncing;
+        size_t unsynced_max;           /* of chunks in `unsynced` and jobs for more of them; constant once started */
         struct unsynced_list verified; /* whole, synced and looked at: they wait for their final names */
         bool publishing_verified;      /* the checkpoint thread is at it */
         uint64_t syncing_since_ns;     /* 0: no sync is running */
@@ -144,6 +145,8 @@ bool target_takes_writes(struct target *target);
 bool target_serves_reads(struct target *target);
 /* Nothing is queued, running, un-synced or unpublished. */
 bool target_is_drained(struct target *target);
+/* The interval is to end. With the lock held. */
+bool target_interval_is_full_locked(const struct target *target);
 /* Adds to the un-synced list; takes over the reference to the file. Returns false (and nothing is taken) without memory. */
 bool target_add_unsynced(struct target *target, const struct unsynced *item, uint64_t bytes);
 

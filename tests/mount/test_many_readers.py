@@ -7,7 +7,7 @@ import time
 import unittest
 
 from devices import FaultFs
-from harness import LONG, SCALE, Background, Case, MiB, bounded, eventually, note, read_file, seed, timeout
+from harness import LONG, SCALE, Background, Case, MiB, Mount, bounded, cvv, eventually, need, note, read_file, seed, timeout
 from trees import write_random
 
 READERS = 10
@@ -128,6 +128,21 @@ def anonymous_bytes(pid):
 
 class ManyFiles(Case):
     COUNT = 1000000 if LONG else 100000
+
+    def test_many_small_files_arrive_with_few_descriptors_on_targets_that_name_them_slowly(self):
+        need('prlimit')
+        bounded(60, make_small_files, self.source, 2000)
+        fault = FaultFs(self.work, self.targets[1])
+        self.targets[1] = fault.path
+        fault.rules('rename delay_ms=2')
+        mount = Mount(self.work, self.source, self.targets, None, '--fill', 'all', start=False)
+        self.addCleanup(mount.close)
+        result = self.work.run('prlimit', '--nofile=1200:1200', cvv(), *mount.command())
+        self.assertEqual(result.code, 0, result)
+        self.assertEqual(mount.wait(100), 'complete', mount.read_control('errors'))
+        self.assertEqual([target['errors'] for target in mount.status()['targets']], [0, 0, 0])
+        for target in self.targets:
+            self.assertSameTree(self.source, target, ignore=('.cvv',))
 
     @timeout(240)
     def test_the_scan_of_very_many_files_needs_bounded_memory_and_delays_nothing(self):

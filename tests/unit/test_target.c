@@ -382,6 +382,19 @@ static void third_interval_does_not_begin_while_two_are_not_synced(void **state)
         assert_true(enqueue(&queue, 0, 1, true));
         mutex_lock(&target->lock);
         target->unsynced.bytes = 0;
+        target->unsynced_max = 8; /* a job is queued, too */
+        target->unsynced.count = 6;
+        mutex_unlock(&target->lock);
+        assert_true(target_has_room(target, 1));
+        mutex_lock(&target->lock);
+        assert_false(target_interval_is_full_locked(target));
+        target->unsynced.count++;
+        mutex_unlock(&target->lock);
+        assert_false(target_has_room(target, 1)); /* so many files are open, or will be */
+        mutex_lock(&target->lock);
+        target->unsynced.count++;
+        assert_true(target_interval_is_full_locked(target));
+        target->unsynced_max = SIZE_MAX;
         target->unsynced.count = 1; /* small, but old, behind an old sync */
         target->unsynced.since_ns = target->syncing_since_ns = clock_now_ns() - TARGET_INTERVAL_MS * 1000000ull - 1;
         mutex_unlock(&target->lock);
