@@ -132,6 +132,7 @@ struct mirror_entry {
         uint64_t size;
         enum category category;
         bool verified;          /* read back on every target */
+        bool doubted;           /* on the targets, and the source did not give the same bytes again, or none */
         uint8_t verify_method;  /* of struct node_record */
         const char *reason;     /* one clause for what is not simply copied, or NULL */
         const struct digest_values *digests;

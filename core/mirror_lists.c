@@ -112,9 +112,10 @@ static bool error_lines(void *context, const char *path, const struct name_recor
         uint64_t all = list->mirror->context.target_mask;
         enum category category = view_classify(all, node, name);
         const char *refusal = unlisted(list->mirror, path, name, node);
+        bool failed = (node->failed & all) && category != CATEGORY_EXCLUDED; /* what is copied may have failed to be read back */
         cleanup(pointer_free) char *escaped = NULL;
 
-        if (!refusal && category != CATEGORY_CONFLICT && category != CATEGORY_FAILED && category != CATEGORY_MISSING &&
+        if (!refusal && category != CATEGORY_CONFLICT && category != CATEGORY_MISSING && !failed &&
             !(node->flags & VIEW_NODE_UNREADABLE))
                 return true;
         escaped = escape(path);

@@ -263,8 +263,8 @@ const char *mirror_reason(enum category category, const struct name_record *name
                 return node->last_error < 0 ? error_describe(node->last_error) : "the source does not give it";
         case CATEGORY_FAILED:
                 return node->last_error < 0 ? error_describe(node->last_error) : "unknown error";
-        case CATEGORY_COPIED:
-                return source_reason(node);
+        case CATEGORY_COPIED: /* and perhaps it could not be read back */
+                return !source_reason(node) && node->failed && node->last_error < 0 ? error_describe(node->last_error) : source_reason(node);
         case CATEGORY_PENDING:
         case CATEGORY_COUNT:
                 break;
@@ -289,6 +289,7 @@ static bool visit_file(void *context, const char *path, const struct name_record
                 .size = node->size,
                 .category = category,
                 .verified = done && (node->verified & each->all) == each->all,
+                .doubted = done && source_reason(node),
                 .verify_method = node->verify_method,
                 .reason = mirror_reason(category, name, node),
                 .digests = &node->digests,

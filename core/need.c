@@ -10,9 +10,17 @@ static uint64_t readable_slots(const struct node_record *node, uint64_t target_m
         return node->complete & ~(node->conflict | node->failed) & target_mask;
 }
 
+/* Its bytes are to be looked at, though nobody has seen them yet: somebody asks, or everything is to be verified, also what an earlier mount took as
+ * equal by its looks. */
+static bool is_asked_for(const struct options *options, const struct node_record *node)
+{
+        return (node->flags & VIEW_NODE_VERIFY) ||
+               ((node->flags & VIEW_NODE_SOURCE) && options->mode == MODE_FULL && options_existing(options) == EXISTING_VERIFY);
+}
+
 struct need need_of(const struct options *options, const struct node_record *node, uint64_t target_mask)
 {
-        bool hashed = node->flags & VIEW_NODE_HASHED, asked = node->flags & VIEW_NODE_VERIFY;
+        bool hashed = node->flags & VIEW_NODE_HASHED, asked = is_asked_for(options, node);
         uint64_t slots = readable_slots(node, target_mask);
         bool reread = options->mode != MODE_TRANSFER && !(node->flags & VIEW_NODE_REREAD);
         struct need need = { 0 };

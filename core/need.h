@@ -19,7 +19,8 @@ struct need {
 };
 
 /* What a node needs of this, in mode `options->mode` with the targets of `target_mask`. A file that is taken as equal by its size and mtime has no
- * hashes to be compared with, and needs nothing unless somebody asks (VIEW_NODE_VERIFY). */
+ * hashes to be compared with, and needs nothing unless somebody asks (VIEW_NODE_VERIFY), or mode `full` compares what exists (an earlier mount in
+ * another mode may have taken it so). */
 struct need need_of(const struct options *options, const struct node_record *node, uint64_t target_mask);
 bool need_is_nothing(const struct need *need);
 /* Whether what is complete on `slot` may have its final name there. */

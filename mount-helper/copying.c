@@ -292,13 +292,18 @@ static int report(struct copying *copying, uint64_t elapsed_ns)
         cleanup(pointer_free) char *owed = mirror_owed_text(copying->mirror);
         cleanup(status_deinit) struct status after = { 0 };
         int r = mirror_status(copying->mirror, &after);
-        bool done = r == 0 && outcome_is_done(&after) && copying->unread.count == 0;
+        bool done;
 
         outcome.after = &after;
+        if (r == 0)
+                r = outcome_look(&outcome);
+        done = r == 0 && outcome_is_done(&outcome);
         if (r == 0 && (ending_signal() == 0 || copying->options->json))
                 r = outcome_print(&outcome);
         if (r < 0)
                 message_line("the report is not complete: %s", strerror(-r));
+        if (outcome.unverified > 0 && ending_signal() == 0)
+                message_line("%" PRIu64 " file%s copied and not verified", outcome.unverified, outcome.unverified == 1 ? " is" : "s are");
         if (!done && owed)
                 message_line("%s", owed);
         log_info("%s", done ? "all done" : owed ? owed : "not all is done");

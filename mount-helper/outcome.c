@@ -13,12 +13,46 @@
 
 enum { METHODS_BYTES = 128 };
 
-bool outcome_is_done(const struct status *status)
+/* --- what is done --- */
+
+/* What is done with, and is not verified as it was asked for: why. NULL: it is verified, or not to be (it was taken as equal, as --existing asks). */
+static const char *unverified_reason(const struct outcome *outcome, const struct mirror_entry *entry)
 {
+        enum mode mode = outcome->options->mode;
+        bool skipped = entry->category == CATEGORY_SKIPPED;
+
+        if (mode == MODE_TRANSFER || (entry->category != CATEGORY_COPIED && !skipped) ||
+            (skipped && options_existing(outcome->options) != EXISTING_VERIFY))
+                return NULL;
+        if (entry->doubted)
+                return entry->reason;
+        if (mode != MODE_FULL || entry->verified)
+                return NULL;
+        return entry->reason && !skipped ? entry->reason : "not every copy was read back";
+}
+
+static bool count_unverified(void *context, const struct mirror_entry *entry)
+{
+        struct outcome *outcome = context;
+
+        outcome->unverified += unverified_reason(outcome, entry) != NULL;
+        return true;
+}
+
+int outcome_look(struct outcome *outcome)
+{
+        outcome->unverified = 0;
+        return outcome->options->mode == MODE_TRANSFER ? 0 : mirror_each_file(outcome->mirror, count_unverified, outcome);
+}
+
+bool outcome_is_done(const struct outcome *outcome)
+{
+        const struct status *status = outcome->after;
+
         for (size_t i = 0; i < status->target_count; i++)
                 if (status->targets[i].state == TARGET_OFFLINE || status->targets[i].state == TARGET_FAILED)
                         return false; /* what was there is recorded; nobody can see it now */
-        return status->progress_tenths == 1000 &&
+        return outcome->unverified == 0 && outcome->unread.count == 0 && status->progress_tenths == 1000 &&
                status->files[CATEGORY_PENDING] + status->files[CATEGORY_MISSING] + status->files[CATEGORY_FAILED] +
                                status->files[CATEGORY_CONFLICT] ==
                        0;
@@ -55,20 +89,31 @@ static void put_digests(const struct outcome *outcome, const struct digest_value
 static bool put_file(void *context, const struct mirror_entry *entry)
 {
         const struct outcome *outcome = context;
-        bool copied = entry->category == CATEGORY_COPIED;
+        const char *unverified = unverified_reason(outcome, entry), *reason = unverified ? unverified : entry->reason;
+        bool copied = entry->category == CATEGORY_COPIED && !unverified;
 
         if (entry->category == CATEGORY_PENDING || (copied && !outcome->options->verbose))
                 return true;
-        (void)printf("%s ", category_name(entry->category));
+        (void)printf("%s ", unverified ? "unverified" : category_name(entry->category));
         put_escaped(entry->path);
         if (!copied) {
                 (void)fputs(": ", stdout);
-                put_escaped(entry->reason ? entry->reason : "unknown");
+                put_escaped(reason ? reason : "unknown");
         }
         if (outcome->options->verbose)
                 put_digests(outcome, entry->digests, copied ? ": " : "; ");
         (void)fputc('\n', stdout);
         return true;
+}
+
+static void put_repair(void *context, const char *path, uint32_t n, const char *root, unsigned times)
+{
+        (void)context;
+        (void)fputs("repaired ", stdout);
+        put_escaped(path);
+        (void)printf(": target %" PRIu32 " (", n);
+        put_escaped(root);
+        (void)printf("): it did not read back as it was written; it was copied again %s, and is good now\n", times == 1 ? "once" : "several times");
 }
 
 /* --- the sum --- */
@@ -112,7 +157,7 @@ static void put_sum(const struct outcome *outcome)
         uint64_t bytes = more(after->bytes[CATEGORY_COPIED], before->bytes[CATEGORY_COPIED]);
         double seconds = (double)outcome->elapsed_ns / 1e9;
 
-        if (files == 0 && outcome_is_done(after))
+        if (files == 0 && outcome_is_done(outcome))
                 (void)printf("nothing to copy: all %" PRIu64 " files, %" PRIu64 " bytes, are there; ", after->files_total,
                              after->bytes_total);
         else
@@ -161,6 +206,7 @@ int outcome_print(const struct outcome *outcome)
         if (outcome->options->json)
                 return put_json(outcome->after);
         r = mirror_each_file(outcome->mirror, put_file, (void *)(uintptr_t)outcome);
+        mirror_each_repair(outcome->mirror, put_repair, NULL);
         for (size_t i = 0; i < outcome->unread.count; i++)
                 (void)printf("failed %s\n", outcome->unread.items[i]);
         put_sum(outcome);

@@ -1,12 +1,15 @@
-"""Devices that tests can break: loop filesystems that lose power, and faultfs, which fails as its rules tell."""
+"""Devices that tests can break: loop filesystems that lose power or rot, and faultfs, which fails as its rules tell."""
+import fcntl
 import os
 import signal
+import struct
 import subprocess
 import unittest
 
 from harness import detach, eventually, find_program, mounted, need, need_root
 
 PATH = os.environ.get('PATH', '') + ':/usr/sbin:/sbin'
+FS_IOC_FIEMAP, FIEMAP_FLAG_SYNC = 0xC020660B, 1
 
 
 def run(*command, seconds=60, check=True):
@@ -52,6 +55,24 @@ class LoopFs:
         """The instant of a power cut: from now on nothing reaches the disk."""
         need('xfs_io')
         run('xfs_io', '-x', '-c', 'shutdown -f' if flush_log else 'shutdown', self.path)
+
+    def address(self, path, offset):
+        """Where in the image the byte at this offset of a file lies."""
+        with open(path, 'rb') as file:
+            request = bytearray(struct.pack('=QQIIII', offset, 1, FIEMAP_FLAG_SYNC, 0, 1, 0) + bytes(56))
+            fcntl.ioctl(file.fileno(), FS_IOC_FIEMAP, request)
+        if struct.unpack_from('=I', request, 20)[0] == 0:
+            raise AssertionError('%s has no block at %d' % (path, offset))
+        logical, physical = struct.unpack_from('=QQ', request, 32)
+        return physical + offset - logical
+
+    def rot(self, path, offset, size=1):
+        """Flips the bits of these bytes of a file in the image. What the page cache has of the file stays as it is."""
+        address = self.address(path, offset)
+        with open(self.image, 'r+b', buffering=0) as image:
+            now = os.pread(image.fileno(), size, address)
+            os.pwrite(image.fileno(), bytes(byte ^ 0xff for byte in now), address)
+            os.fsync(image.fileno())
 
     def umount(self):
         """Unmounts, retrying while it is busy for a moment."""
