@@ -540,8 +540,11 @@ static int read_chunk(struct reading *reading)
 {
         struct move *move = reading->move;
         int result = open_origin(reading);
-        bool hole = result == 0 && move->length > 0 && !has_data(reading, move->offset, move->length);
+        bool hole;
 
+        if (result == 0 && io_is_dense(reading->fd))
+                reading->data_end = UINT64_MAX;
+        hole = result == 0 && move->length > 0 && !has_data(reading, move->offset, move->length);
         if (hole)
                 result = pass_hole_chunk(reading);
         for (size_t i = 0; i < move->block_count && result == 0 && !hole; i++) {

@@ -579,3 +579,10 @@ int io_next_data(int fd, uint64_t from, uint64_t end, uint64_t *ret_data_start, 
         *ret_data_end = stop > start && (uint64_t)stop < end ? (uint64_t)stop : end;
         return 0;
 }
+
+bool io_is_dense(int fd)
+{
+        struct stat st;
+
+        return fstat(fd, &st) == 0 && st.st_size > 0 && (uintmax_t)st.st_blocks * 512 >= (uintmax_t)st.st_size;
+}

@@ -12,6 +12,7 @@
 #define CVV_CORE_IO_H
 
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -93,5 +94,8 @@ int io_read_file(int dir_fd, const char *name, size_t limit, char **ret_data, si
  * may share it. */
 int io_next_data(int fd, uint64_t from, uint64_t end, uint64_t *ret_data_start, uint64_t *ret_data_end)
     __attribute__((nonnull, warn_unused_result));
+/* The file has at least as many blocks as its size needs, so that there is no point in looking for holes: on tmpfs each question walks the cache to the
+ * next one, to the end of the file where there is none. */
+bool io_is_dense(int fd) __attribute__((warn_unused_result));
 
 #endif

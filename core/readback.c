@@ -33,6 +33,7 @@ void readback_close(struct readback *readback)
         fd_close(&readback->fd);
         readback->fd = -1;
         readback->method = READBACK_NONE;
+        readback->doubtful = false;
         readback->size = readback->data_start = readback->data_end = 0;
 }
 
@@ -63,20 +64,52 @@ static enum readback_method direct_method(const struct device *device)
         return device->kind == DEVICE_NETWORK || device->kind == DEVICE_FUSE ? READBACK_REMOTE : READBACK_DIRECT;
 }
 
+/* A block device by its number, also where nobody makes the links in /dev/block. The caller closes it. */
+static int open_block_device(dev_t number)
+{
+        char path[64], line[128], device[sizeof(line) + 8] = "";
+        cleanup(fd_close) int fd = -1;
+        struct stat stat;
+        FILE *uevent;
+
+        (void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/uevent", major(number), minor(number)); /* fits */
+        uevent = fopen(path, "re");
+        while (uevent && fgets(line, sizeof(line), uevent))
+                if (strncmp(line, "DEVNAME=", 8) == 0)
+                        (void)snprintf(device, sizeof(device), "/dev/%.*s", (int)strcspn(line + 8, "\n"), line + 8); /* fits */
+        if (uevent)
+                (void)fclose(uevent); /* it was read only */
+        if (!device[0])
+                return -ENOENT;
+        fd = open(device, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || fstat(fd, &stat) < 0)
+                return -errno;
+        return S_ISBLK(stat.st_mode) && stat.st_rdev == number ? fd_steal(&fd) : -ENXIO;
+}
+
 /* A FUSE filesystem on a block device (exfat-fuse, ntfs-3g) reads through the cache of that device, which O_DIRECT on the file does not reach. */
 static bool drop_device_cache(const struct device *device)
 {
-        char path[64];
-        cleanup(fd_close) int fd = -1;
+        cleanup(fd_close) int fd = open_block_device(device->st_dev);
 
-        (void)snprintf(path, sizeof(path), "/dev/block/%u:%u", major(device->st_dev), minor(device->st_dev)); /* fits */
-        fd = open(path, O_RDONLY | O_CLOEXEC);
         return fd >= 0 && posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) == 0;
 }
 
 static bool is_on_block_device_by_fuse(const struct device *device)
 {
         return device->kind == DEVICE_FUSE && major(device->st_dev) != 0;
+}
+
+/* What the filesystem says of O_DIRECT on this file (STATX_DIOALIGN, kernel 6.1; ext4, XFS, f2fs). Many take the flag for files that they read through
+ * the cache all the same: ext4 with its data in the journal, or inline. */
+enum direct_word { DIRECT_UNKNOWN, DIRECT_YES, DIRECT_NO };
+static enum direct_word ask_for_direct(int fd)
+{
+        struct statx stat;
+
+        if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stat) < 0 || !(stat.stx_mask & STATX_DIOALIGN))
+                return DIRECT_UNKNOWN;
+        return stat.stx_dio_offset_align > 0 ? DIRECT_YES : DIRECT_NO;
 }
 
 /* Without a way past the cache: the clean pages are dropped, and read_block() looks whether they are gone. */
@@ -93,7 +126,7 @@ static int open_cached(struct readback *readback, int fd)
 
 int readback_open(struct readback *readback, int fd, const struct device *device)
 {
-        bool by_fuse = is_on_block_device_by_fuse(device);
+        enum direct_word word;
         struct stat stat;
         int result = 0;
 
@@ -105,18 +138,22 @@ int readback_open(struct readback *readback, int fd, const struct device *device
         if (fstat(fd, &stat) < 0)
                 return -errno;
         (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* advice; what it did is looked at where it matters */
-        if (device->kind != DEVICE_MEMORY)
+        word = device->kind == DEVICE_MEMORY ? DIRECT_NO : ask_for_direct(fd);
+        if (word != DIRECT_NO)
                 readback->fd = open_again(fd, O_DIRECT);
         if (readback->fd >= 0)
-                readback->method = !by_fuse ? direct_method(device)
-                                   : drop_device_cache(device) ? READBACK_DROPPED_CACHE
-                                                               : READBACK_CACHE;
+                readback->method = direct_method(device);
         else
                 result = open_cached(readback, fd);
+        readback->doubtful = readback->method == READBACK_DIRECT && word == DIRECT_UNKNOWN;
+        if (result == 0 && is_on_block_device_by_fuse(device))
+                readback->method = drop_device_cache(device) ? READBACK_DROPPED_CACHE : READBACK_CACHE;
         if (result == 0 && device->kind == DEVICE_MEMORY)
                 readback->method = READBACK_MEMORY;
         if (result == 0)
                 readback->size = (uint64_t)stat.st_size;
+        if (result == 0 && io_is_dense(readback->fd))
+                readback->data_end = UINT64_MAX;
         return result;
 }
 
@@ -172,9 +209,11 @@ static int64_t read_block(struct readback *readback, uint64_t offset, uint64_t l
         uint64_t whole = (length + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
         int64_t count;
 
-        if (readback->method == READBACK_DROPPED_CACHE && !is_direct(readback))
+        if (readback->doubtful || (readback->method == READBACK_DROPPED_CACHE && !is_direct(readback)))
                 drop_range(readback, offset, length);
         count = io_read_full(readback->fd, readback->buffer, whole, offset);
+        if (readback->doubtful && readback->method == READBACK_DIRECT && !is_out_of_cache(readback->fd, offset, length))
+                readback->method = READBACK_DROPPED_CACHE; /* it went through the cache, which was empty */
         if (count == -EINVAL && fall_back(readback) == 0) {
                 drop_range(readback, offset, length);
                 count = io_read_full(readback->fd, readback->buffer, length, offset);
