@@ -34,7 +34,7 @@ uint8_t reader_take_byte(struct reader *reader) __attribute__((nonnull));
 uint64_t reader_take_number(struct reader *reader) __attribute__((nonnull));
 uint32_t reader_take_u32(struct reader *reader) __attribute__((nonnull));
 
-enum { CODEC_VERSION = 2 };
+enum { CODEC_VERSION = 3 };
 
 /* A frame: the version byte, what is written, and XXH32 over both, seeded with `kind`, so that one kind is not taken for
  * another. frame_end gives the size, or -ERANGE when it did not fit. frame_open checks version and checksum (`bad` says that

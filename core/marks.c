@@ -291,8 +291,7 @@ static bool change_verified(void *context, struct node_record *node)
         if (node->generation != change->generation || !(node->complete & bit))
                 return false;
         node->verified |= bit;
-        if (change->method > node->verify_method)
-                node->verify_method = (uint8_t)change->method;
+        node_set_method(node, change->slot, change->method);
         if ((node->complete & ~node->verified & change->target_mask) == 0)
                 node->flags &= ~(uint32_t)VIEW_NODE_VERIFY;
         return true;

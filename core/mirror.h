@@ -133,7 +133,7 @@ struct mirror_entry {
         enum category category;
         bool verified;          /* read back on every target */
         bool doubted;           /* on the targets, and the source did not give the same bytes again, or none */
-        uint8_t verify_method;  /* of struct node_record */
+        uint8_t verify_method;  /* enum readback_method: the weakest in which a copy of it was read back */
         const char *reason;     /* one clause for what is not simply copied, or NULL */
         const struct digest_values *digests;
 };

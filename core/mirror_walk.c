@@ -272,6 +272,19 @@ const char *mirror_reason(enum category category, const struct name_record *name
         return NULL;
 }
 
+/* Of the ways in which the copies were read back. */
+static uint8_t weakest_method(const struct node_record *node, uint64_t slots)
+{
+        unsigned weakest = 0;
+
+        for (uint64_t left = node->verified & slots; left; left &= left - 1) {
+                unsigned method = node_method(node, (unsigned)__builtin_ctzll(left));
+
+                weakest = method > weakest ? method : weakest;
+        }
+        return (uint8_t)weakest;
+}
+
 struct each_file {
         uint64_t all;
         bool (*visit)(void *context, const struct mirror_entry *entry);
@@ -290,7 +303,7 @@ static bool visit_file(void *context, const char *path, const struct name_record
                 .category = category,
                 .verified = done && (node->verified & each->all) == each->all,
                 .doubted = done && source_reason(node),
-                .verify_method = node->verify_method,
+                .verify_method = weakest_method(node, each->all),
                 .reason = mirror_reason(category, name, node),
                 .digests = &node->digests,
         };

@@ -1,8 +1,9 @@
 /* Reading back: the bytes of a file as its medium has them, not as the page cache remembers them.
  *
  * How that is possible depends on what the file lies on, and each result says which way it was (CONTRACT.md, guarantee 8):
- *   direct         O_DIRECT on a block filesystem: the kernel reads past its cache. The cached pages are dropped first all the same, as ext4 and
- *                  btrfs fall back to the cache for some files (inline data, journalled data, compression) without saying so
+ *   direct         O_DIRECT on a block filesystem: the kernel reads past its cache. Some take the flag and read through the cache all the same (ext4
+ *                  with inline or journalled data, btrfs with compression): where the filesystem does not say what it does, the pages must be gone
+ *                  before each portion is read, too, and if they are there afterwards it was
  *   remote         O_DIRECT on a network or FUSE filesystem: past this machine's cache; what the server does is the server's
  *   dropped-cache  the clean pages were dropped, and mincore(2) says that none is left, before each portion is read
  *   memory         tmpfs: the memory is the medium
@@ -14,6 +15,7 @@
 #ifndef CVV_CORE_READBACK_H
 #define CVV_CORE_READBACK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,6 +39,7 @@ enum { READBACK_BLOCK_BYTES = 1 << 20 };
 struct readback {
         int fd;                        /* own */
         enum readback_method method;   /* the weakest way that was needed so far */
+        bool doubtful;                 /* O_DIRECT was taken, and perhaps the cache is read */
         uint8_t *buffer;               /* READBACK_BLOCK_BYTES, aligned; kept from file to file */
         uint64_t size;                 /* of the file when it was opened */
         uint64_t data_start, data_end; /* the extent that was found last; end <= offset: look again */

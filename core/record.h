@@ -23,6 +23,7 @@ enum {
         RECORD_SLOTS = 64,         /* targets; a mask of them is a uint64_t, bit = slot */
         RECORD_GROUP_CHUNKS = 112, /* chunks of a file in one group record */
         RECORD_HASH_BYTES = 16,
+        RECORD_METHOD_BITS = 3,
         RECORD_VALUE_BYTES = 8192,       /* room enough for every value but a blob */
         RECORD_BLOB_BYTES = 60 * 1024,   /* largest blob */
         RECORD_BLOB_EXTRA_BYTES = 1 + 4, /* what its value has more */
@@ -64,11 +65,27 @@ struct node_record {
         uint64_t altered; /* slots where kept[slot] is this generation, which cannot have its mtime there */
         struct node_version kept[RECORD_SLOTS]; /* zero where neither bit is set */
         int32_t last_error;    /* negative errno */
-        uint8_t verify_method; /* the worst of the targets' */
+        uint64_t methods[RECORD_METHOD_BITS]; /* how the verified slots were read back: see node_method() */
         bool has_hash;
         uint8_t hash[RECORD_HASH_BYTES]; /* of a file of one chunk */
         struct digest_values digests;
 };
+
+/* How the copy on a slot whose bit in `verified` is set was read back (enum readback_method). Bit `slot` of methods[i] is bit i of the number. */
+static inline unsigned node_method(const struct node_record *node, unsigned slot)
+{
+        unsigned method = 0;
+
+        for (unsigned i = 0; i < RECORD_METHOD_BITS; i++)
+                method |= (unsigned)(node->methods[i] >> slot & 1) << i;
+        return method;
+}
+
+static inline void node_set_method(struct node_record *node, unsigned slot, unsigned method)
+{
+        for (unsigned i = 0; i < RECORD_METHOD_BITS; i++)
+                node->methods[i] = (node->methods[i] & ~(1ull << slot)) | (uint64_t)(method >> i & 1) << slot;
+}
 
 struct group_slot {
         uint8_t slot;

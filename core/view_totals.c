@@ -226,7 +226,7 @@ void view_account_node(struct view *view, uint64_t id, const struct node_record 
                         before.verified += counted->verified;
                 after = node_share(view, id, node, slot);
                 if (after.verified > 0 && view->context->targets[slot])
-                        target_note_verify_method(view->context->targets[slot], node->verify_method);
+                        target_note_verify_method(view->context->targets[slot], node_method(node, slot));
                 progress_target_add(progress, slot, (int64_t)(after.present - before.present),
                                     (int64_t)(after.verified - before.verified), (int64_t)(after.owed - before.owed));
                 if (after.queued != before.queued)

@@ -36,7 +36,7 @@ static struct node_record plain_node(void)
                 .epoch = 12,
                 .complete = 7,
                 .verified = 7,
-                .verify_method = 1,
+                .methods = { 5, 2, 4 },
         };
         return node;
 }
