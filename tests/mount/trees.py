@@ -166,12 +166,12 @@ def xattrs(path):
 
 
 def link_groups(tree):
-    """{path: the set of its hard links} for regular files with several."""
+    """{path: (the first of its hard links, how many there are)} for what has several: equal for all paths where the groups are equal."""
     groups = {}
     for path, attributes in tree.items():
         if not stat.S_ISDIR(attributes.st_mode):
-            groups.setdefault((attributes.st_dev, attributes.st_ino), set()).add(path)
-    return {path: frozenset(group) for group in groups.values() if len(group) > 1 for path in group}
+            groups.setdefault((attributes.st_dev, attributes.st_ino), []).append(path)
+    return {path: one for group in groups.values() if len(group) > 1 for one in [(min(group), len(group))] for path in group}
 
 
 def same_bytes(a, b):
