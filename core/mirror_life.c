@@ -16,6 +16,7 @@
 #include "core/log.h"
 #include "core/metadata_rules.h"
 #include "core/part.h"
+#include "core/problem.h"
 #include "core/report_text.h"
 #include "core/steps.h"
 #include "core/touched.h"
@@ -119,7 +120,9 @@ static int on_drifted(void *context, uint64_t id, uint64_t generation)
                         again = begin_again(mirror, id, &after);
                 if (file)
                         file_reload(file);
-                if (result == 0 && again == 0) /* else it would be met again and again */
+                if (again < 0) /* it would be met again and again */
+                        problem_unreadable(mirror->view, id, -EBADMSG);
+                if (result == 0 && again == 0)
                         scheduler_kick(mirror->scheduler); /* what was not marked yet is lacking, and its mover may have left */
         }
         return result < 0 || again < 0 || (after.flags & VIEW_NODE_UNAVAILABLE) ? -EIO : 0;

@@ -487,18 +487,26 @@ static int open_source(const struct options *options, struct setup *setup, struc
         return 0;
 }
 
-/* An old copy of a state over newer targets: what it says is of another time. */
+/* Why what the state says is not of this source and these targets now; NULL: it is. */
+static const char *stale_reason(const struct setup *setup)
+{
+        if (strcmp(setup->meta.source_identity, setup->source_identity) != 0)
+                return "of another source"; /* the file `identity` beside it says otherwise: they were mixed up */
+        /* An old copy of a state over newer targets: what it says is of another time. */
+        return newest_event(setup) > setup->meta.event_pending && setup->meta.epoch != 0 ? "older than the targets" : NULL;
+}
+
 static int set_aside_stale(const struct options *options, struct setup *setup, struct error *error)
 {
+        const char *reason = stale_reason(setup);
         int result;
 
-        if (newest_event(setup) <= setup->meta.event_pending || setup->meta.epoch == 0)
+        if (!reason)
                 return 0;
-        log_warning("the state in %s is older than the targets: it is set aside, and what the targets hold is compared",
-                    statedir_path(setup->state));
+        log_warning("the state in %s is %s: it is set aside, and what the targets hold is compared", statedir_path(setup->state), reason);
         (void)statedb_close(setup->db); /* nothing was applied */
         setup->db = NULL;
-        result = statedir_set_aside(setup->state, "older than the targets", error);
+        result = statedir_set_aside(setup->state, reason, error);
         return result < 0 ? result : open_database(options, setup, error);
 }
 

@@ -200,6 +200,22 @@ class Unverified(CopyCase):
         self.source = real
         self.assertCopied()
 
+    def test_a_source_that_rotted_since_the_first_copy_gives_nothing_to_further_targets(self):
+        """Nobody can say which is right; the copies that are there are kept, and it comes to an end."""
+        fault = self.faulty(self.source)
+        self.source = fault.path
+        self.copy('--mode', 'full', targets=self.targets[:2])
+        fault.rules('read flip path=clip')
+        for mode in 'transfer', 'full':
+            with self.subTest(mode=mode):
+                result = self.copy('--mode', mode, targets=self.targets[2:], code=1)
+                self.assertRegex(result.out, r'(?m)^missing clip: .')
+                self.assertEqual(self.on_targets('clip'), [self.content] * 2 + [None])
+                self.assertEqual(self.on_targets('other'), [self.other] * 3)
+        fault.rules('')
+        self.copy('--mode', 'full', targets=self.targets[2:])
+        self.assertEqual(self.on_targets('clip'), [self.content] * 3)
+
     def test_a_copy_whose_source_cannot_be_read_again_is_not_done(self):
         fault = self.faulty(self.source)
         self.source = fault.path
