@@ -79,6 +79,25 @@ class Manifest(Case):
         self.assertEqual(os.fsencode(mount.read_control('manifest')), made.stdout)
 
     @timeout(240)
+    def test_that_of_a_finished_copy_is_taken_in_each_form_and_needs_no_further_reading(self):
+        algorithms = ['xxh64', 'md5', 'sha256', 'sha1', 'xxh128']
+        state = ['--state', self.work.join('state')]
+        result = self.work.cvv('copy', *state, '-m', 'full', '--hash', ','.join(algorithms), self.source, *self.targets, seconds=120)
+        self.assertEqual(result.code, 0, result)
+        for algorithm in algorithms:
+            mount = self.simple('--hash', algorithm, mode='full')
+            mount.scanned()
+            self.assertEqual(mount.wait(60), 'complete', mount.read_control('errors'))
+            status = mount.status()
+            self.assertEqual((status['source_copy_bytes'], status['source_verify_bytes']), (0, 0))
+            self.work.file(os.fsencode(mount.read_control('manifest')), 'manifest')
+            mount.umount()
+            names = self.files if PROGRAMS[algorithm] != 'xxhsum' else {name for name in self.files if '\n' not in name}
+            for target in self.targets:
+                code, right, result = self.checked(PROGRAMS[algorithm], target)
+                self.assertEqual((code, right), (0, len(names)), result)
+
+    @timeout(240)
     def test_nothing_is_in_it_that_was_not_read_back(self):
         mount = self.simple('--fill', 'all')
         self.assertEqual(mount.wait(120), 'complete')
