@@ -161,7 +161,9 @@ def difference(source, target, keeps_metadata):
         copy = right[path]
         if stat.S_IFMT(status.st_mode) != stat.S_IFMT(copy.st_mode):
             return f'another type: {path}'
-        if keeps_metadata and (status.st_mode, status.st_mtime_ns) != (copy.st_mode, copy.st_mtime_ns):
+        # rsync does not set the time of a directory again that is right to the second.
+        unit = 10 ** 9 if stat.S_ISDIR(status.st_mode) else 1
+        if keeps_metadata and (status.st_mode, status.st_mtime_ns // unit) != (copy.st_mode, copy.st_mtime_ns // unit):
             return f'other permissions or time: {path}'
         paths = [os.path.join(os.fsencode(root), path) for root in (source, target)]
         if stat.S_ISREG(status.st_mode) and not has_same_bytes(*paths):

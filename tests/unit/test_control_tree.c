@@ -80,7 +80,7 @@ static void every_listed_name_is_found(void **state)
 
 static void other_names_are_absent(void **state)
 {
-        static const char *const names[] = {"", ".", ".cvv", "State", "status.jso", "manifest", "safe-to-erase"};
+        static const char *const names[] = {"", ".", ".cvv", "State", "status.jso", "metrics", "report.html"};
         enum control_kind kind;
 
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
