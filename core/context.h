@@ -33,6 +33,7 @@ struct context {
         struct target *targets[TARGET_SLOTS]; /* by slot; NULL where there is none */
         uint64_t target_mask;             /* the slots in use */
         bool unclean;                     /* the mount before did not end well */
+        atomic_bool damaged;              /* a record could not be read: the state is checked before it is used again */
         uint64_t epoch;                   /* this mount's number in the state */
         uint64_t chunk_bytes;
         uint32_t source_tag;              /* a hash of the source's identity: see part.h */

@@ -750,6 +750,7 @@ void mirror_free(struct mirror *mirror)
         view_free(mirror->view);
         setup_close(&mirror->setup);
         exclude_free(mirror->context.exclude);
+        mirror->setup.damaged = atomic_load(&mirror->context.damaged);
         limiter_free(mirror->context.limiter);
         bufpool_unref(mirror->context.bufpool);
         events_unref(mirror->context.events);

@@ -18,8 +18,10 @@
 #include "core/view.h"
 
 #define RUNNING_FILE "running" /* in the state: it was not closed well */
-#define CLOSED_FILE "closed"   /* in the state: the size of its database when it was closed well */
+#define CLOSED_FILE "closed"   /* in the state: size and mtime of its database when it was closed well */
 #define DATABASE_FILE "data.mdb"
+
+enum { CLOSED_BYTES = 64, SOON_WALKED_BYTES = 64 << 20 };
 
 /* --- opening --- */
 
@@ -191,10 +193,18 @@ int setup_get_meta(struct statedb *db, struct meta_record *ret_meta)
         return result < 0 ? result : record_decode_meta(buffer, size, ret_meta);
 }
 
-/* Whether the database is as it was left. One that was cut since would end the process with SIGBUS when it is read. */
+static void describe_database(const struct stat *stat, char ret_text[static CLOSED_BYTES])
+{
+        (void)snprintf(ret_text, CLOSED_BYTES, "%lld %lld.%09ld\n", (long long)stat->st_size, (long long)stat->st_mtim.tv_sec,
+                       stat->st_mtim.tv_nsec); /* fits */
+}
+
+/* Whether the database is as it was left, as far as that shows. One that was cut since would end the process with SIGBUS when it is read; one that
+ * somebody wrote to, or brought back from elsewhere, may say anything. */
 static bool was_closed_well(struct setup *setup)
 {
         cleanup(pointer_free) char *text = NULL;
+        char expected[CLOSED_BYTES];
         struct stat stat;
         size_t size;
 
@@ -202,20 +212,28 @@ static bool was_closed_well(struct setup *setup)
                 return false;
         if (fstatat(statedir_fd(setup->state), DATABASE_FILE, &stat, AT_SYMLINK_NOFOLLOW) < 0)
                 return true; /* there is none yet */
-        return io_read_file(statedir_fd(setup->state), CLOSED_FILE, 64, &text, &size) == 0 &&
-               strtoull(text, NULL, 10) <= (unsigned long long)stat.st_size;
+        describe_database(&stat, expected);
+        return io_read_file(statedir_fd(setup->state), CLOSED_FILE, CLOSED_BYTES, &text, &size) == 0 && strcmp(text, expected) == 0;
 }
 
 static void record_close(struct setup *setup)
 {
-        char text[32];
+        char text[CLOSED_BYTES];
         struct stat stat;
 
         if (fstatat(statedir_fd(setup->state), DATABASE_FILE, &stat, AT_SYMLINK_NOFOLLOW) < 0)
                 return; /* then it is checked the next time */
-        (void)snprintf(text, sizeof(text), "%lld\n", (long long)stat.st_size); /* fits */
+        describe_database(&stat, text);
         if (io_write_file_durable(statedir_fd(setup->state), CLOSED_FILE, text, strlen(text), 0600) == 0)
                 (void)unlinkat(statedir_fd(setup->state), RUNNING_FILE, 0); /* left over, it costs a check */
+}
+
+/* What takes no time to be walked through, is so each time: media rot. */
+static bool is_soon_walked(struct setup *setup)
+{
+        struct stat stat;
+
+        return fstatat(statedir_fd(setup->state), DATABASE_FILE, &stat, AT_SYMLINK_NOFOLLOW) == 0 && stat.st_size <= SOON_WALKED_BYTES;
 }
 
 /* A state that was not closed well is walked by a child process before it is believed. */
@@ -223,14 +241,14 @@ static int check_database(struct setup *setup, struct error *error)
 {
         int result;
 
-        if (was_closed_well(setup))
+        setup->unclean = !was_closed_well(setup);
+        if (!setup->unclean && !is_soon_walked(setup))
                 return 0;
-        setup->unclean = true;
         result = statedb_check(statedir_path(setup->state), record_validate);
         if (result == STATEDB_DAMAGED) {
                 log_error("the state in %s is damaged: it is set aside, and what the targets hold is compared",
                           statedir_path(setup->state));
-                return statedir_set_aside(setup->state, "damaged after an unclean end", error);
+                return statedir_set_aside(setup->state, setup->unclean ? "damaged after an unclean end" : "damaged since it was closed", error);
         }
         if (result < 0 && result != -ENOENT)
                 return error_set(error, result, "cannot check the state in %s: %s", statedir_path(setup->state),
@@ -510,6 +528,30 @@ static int set_aside_stale(const struct options *options, struct setup *setup, s
         return result < 0 ? result : open_database(options, setup, error);
 }
 
+static int read_state(const struct options *options, struct setup *setup, struct error *error)
+{
+        int result = open_database(options, setup, error);
+
+        if (result == 0)
+                result = set_aside_stale(options, setup, error);
+        return result == 0 ? match_targets(setup, error) : result;
+}
+
+/* A state that was closed well may have rotted since. */
+static int read_state_or_begin_anew(const struct options *options, struct setup *setup, struct error *error)
+{
+        int result = read_state(options, setup, error);
+
+        if (result != -EBADMSG)
+                return result;
+        log_error("the state in %s is damaged: it is set aside, and what the targets hold is compared", statedir_path(setup->state));
+        if (setup->db)
+                (void)statedb_close(setup->db); /* nothing was applied */
+        setup->db = NULL;
+        result = statedir_set_aside(setup->state, "damaged since it was closed", error);
+        return result == 0 ? read_state(options, setup, error) : result;
+}
+
 static int mark_running(struct setup *setup, struct error *error)
 {
         int result = io_write_file_durable(statedir_fd(setup->state), RUNNING_FILE, "", 0, 0600);
@@ -530,11 +572,7 @@ static int open_all(const struct options *options, const struct place *places, s
         if (result == 0)
                 result = check_database(setup, error);
         if (result == 0)
-                result = open_database(options, setup, error);
-        if (result == 0)
-                result = set_aside_stale(options, setup, error);
-        if (result == 0)
-                result = match_targets(setup, error);
+                result = read_state_or_begin_anew(options, setup, error);
         if (result == 0)
                 result = create_targets(places, setup, error);
         if (result == 0)
@@ -606,7 +644,7 @@ void setup_close(struct setup *setup)
         int closed = setup->db ? statedb_close(setup->db) : -ENOENT;
 
         setup->db = NULL;
-        if (closed == 0 && setup->state)
+        if (closed == 0 && setup->state && !setup->damaged)
                 record_close(setup);
         if (!setup->attached)
                 remove_created(setup);

@@ -32,6 +32,7 @@ struct setup {
         struct statedb *db;
         struct meta_record meta;
         bool unclean;                         /* the last mount did not end well */
+        bool damaged;                         /* to be set before setup_close(): the next one is to check the state */
         uint64_t void_slots;                  /* what the state says of these targets is void */
         bool created[TARGET_SLOTS];           /* the directory was made now */
         bool unrecorded[TARGET_SLOTS];        /* the state did not know the target */

@@ -70,6 +70,14 @@ static int get(struct view *view, const struct record_key *key, uint8_t *buffer,
         return statedb_get(view->context->db, key->bytes, key->size, buffer, RECORD_VALUE_BYTES, ret_size);
 }
 
+/* What decoding a record gave. One that is damaged is dealt with by who asked; the state as a whole is looked at before it is used again. */
+static int decoded(struct view *view, int result)
+{
+        if (result == -EBADMSG)
+                atomic_store(&view->context->damaged, true);
+        return result;
+}
+
 int view_get_name(struct view *view, uint64_t parent, const char *name, struct name_record *ret_name)
 {
         struct record_key key = record_key_name(parent, name, strlen(name));
@@ -77,7 +85,7 @@ int view_get_name(struct view *view, uint64_t parent, const char *name, struct n
         size_t size;
         int result = get(view, &key, buffer, &size);
 
-        return result < 0 ? result : record_decode_name(buffer, size, ret_name);
+        return result < 0 ? result : decoded(view, record_decode_name(buffer, size, ret_name));
 }
 
 int view_put_node(struct statedb_batch *batch, uint64_t id, const struct node_record *node)
@@ -122,7 +130,7 @@ int view_node(struct view *view, uint64_t id, struct node_record *ret_node)
         size_t size;
         int result = get(view, &key, buffer, &size);
 
-        return result < 0 ? result : record_decode_node(buffer, size, ret_node);
+        return result < 0 ? result : decoded(view, record_decode_node(buffer, size, ret_node));
 }
 
 int view_name(struct view *view, uint64_t parent, const char *name, struct name_record *ret_name)
@@ -235,7 +243,7 @@ int view_inode(struct view *view, uint64_t source_ino, struct inode_record *ret_
         size_t size;
         int result = get(view, &key, buffer, &size);
 
-        return result < 0 ? result : record_decode_inode(buffer, size, ret_inode);
+        return result < 0 ? result : decoded(view, record_decode_inode(buffer, size, ret_inode));
 }
 
 int view_put_inode(struct view *view, uint64_t source_ino, uint64_t id)

@@ -15,7 +15,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'mount'))
 
 from copies import CopyCase                                                         # noqa: E402
-from harness import LONG, SCALE, MiB, eventually, note, random_bytes, read_file, seed, timeout  # noqa: E402
+from harness import LONG, SCALE, MiB, note, random_bytes, read_file, seed, timeout  # noqa: E402
 from test_kill9_random import STEPS, Steps                                          # noqa: E402
 from trees import walk                                                              # noqa: E402
 
@@ -64,11 +64,8 @@ class StateDamage(CopyCase):
         if copying.child.poll() is None:
             os.kill(copying.pid, self.rng.choice((signal.SIGTERM, signal.SIGKILL)))
         copying.end()
-        self.wait_for_worker()
+        copying.wait_all_dead()
         return None
-
-    def wait_for_worker(self):
-        eventually(lambda: not self.work.own_daemons(), 10, 'the end of the worker')
 
     def files_on(self, target):
         """Regular files, those of cvv's own partial ones too; relative paths."""
@@ -105,10 +102,10 @@ class StateDamage(CopyCase):
     # ---- what is done to the state ----
 
     def delete(self):
-        if self.rng.random() < 0.5:
-            shutil.rmtree(self.state)
-        else:
-            os.unlink(self.rng.choice(self.state_files()))
+        shutil.rmtree(self.state)
+
+    def delete_a_file(self):
+        os.unlink(self.rng.choice(self.state_files()))
 
     def truncate(self):
         path = self.rng.choice(self.state_files())
@@ -190,7 +187,6 @@ class StateDamage(CopyCase):
         flipped = self.rot(kept if mode == 'full' else ())
         said = '%s after mode %s (%s), rotten: %s' % (damage, mode, 'interrupted' if first else 'finished', sorted(flipped))
         result = self.work.cvv(*self.words(*OPTIONS, '--mode', 'full'), seconds=60)
-        self.wait_for_worker()
         if result.code in (1, 2) and 'verified' not in result.out:
             self.refused_state(result, said, damage)
             return 'refused'
@@ -200,7 +196,7 @@ class StateDamage(CopyCase):
 
     def refused_state(self, result, said, damage):
         """A state that is not used: nothing was done, and one line says why."""
-        self.assertIn(damage, ('of_another_card', 'flip', 'truncate', 'delete'), '%s\n%s' % (said, result))
+        self.assertIn(damage, ('of_another_card', 'flip', 'truncate', 'delete_a_file'), '%s\n%s' % (said, result))
         self.assertIn('state', result.err, '%s\n%s' % (said, result))
 
     def rounds(self, damage):
@@ -219,12 +215,30 @@ class StateDamage(CopyCase):
         self.rounds('delete')
 
     @timeout(300)
+    def test_without_one_of_its_files(self):
+        self.rounds('delete_a_file')
+
+    @timeout(300)
     def test_truncated(self):
         self.rounds('truncate')
 
     @timeout(300)
     def test_with_flipped_bits(self):
         self.rounds('flip')
+
+    def test_a_record_that_rotted_since_the_state_was_closed_costs_a_comparison(self):
+        self.clear()
+        self.make_source()
+        self.copy(*OPTIONS, '--mode', 'transfer')
+        path = os.path.join(self.state, 'data.mdb')
+        data, found = bytearray(read_file(path)), os.stat(path)
+        for match in re.finditer(b'large', bytes(data)):    # in its records, those that count and those that once did
+            data[match.start() + 1] ^= 1
+        with open(path, 'r+b') as file:
+            file.write(data)
+        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+        self.assertIn('; verified 16 on 3 targets', self.copy(*OPTIONS, '--mode', 'full').out)
+        self.assertTrue(any(name.startswith('damaged-') for name in os.listdir(self.state)), os.listdir(self.state))
 
     @timeout(300)
     def test_replaced_by_that_of_another_card(self):

@@ -9,7 +9,7 @@ import subprocess
 import termios
 import time
 
-from harness import SCALE, Case, cvv, detach
+from harness import SCALE, Case, cvv, detach, eventually
 
 
 class Copying:
@@ -71,6 +71,22 @@ class Copying:
     def kill9(self):
         os.kill(self.pid, signal.SIGKILL)
         self.child.wait()
+
+    def is_left(self):
+        """Whether a process of its session may still have files open: of one that is dying little more than the session is known."""
+        for entry in os.listdir('/proc'):
+            try:
+                with open('/proc/%s/stat' % entry) as file:
+                    fields = file.read().rsplit(')', 1)[1].split()
+                if int(fields[3]) == self.pid and (fields[0] not in 'ZX' or len(os.listdir('/proc/%s/task' % entry)) > 1):
+                    return True
+            except (OSError, IndexError):
+                continue
+        return False
+
+    def wait_all_dead(self):
+        """After a kill -9: until its locks are free."""
+        eventually(lambda: not self.is_left(), 10, 'the end of the worker')
 
     def close(self):
         if self.child.poll() is None:

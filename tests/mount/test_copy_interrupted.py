@@ -10,7 +10,7 @@ import unittest
 
 from copies import CopyCase, Copying
 from devices import LoopFs
-from harness import LONG, SCALE, MiB, cvv, eventually, note, seed, timeout
+from harness import LONG, SCALE, MiB, cvv, note, seed, timeout
 from test_kill9_random import STEPS, Steps
 from trees import mixed_tree, walk, write_random
 
@@ -88,7 +88,7 @@ class RandomEnds(CopyCase):
         if number == signal.SIGKILL:
             (os.killpg if self.rng.random() < 0.5 else os.kill)(copying.pid, number)
             copying.child.wait()
-            eventually(lambda: not self.work.own_daemons(), 10, 'the end of the worker')
+            copying.wait_all_dead()
             return words
         os.kill(copying.pid, number)
         code = copying.end()
