@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -14,7 +15,11 @@
 #include "core/cleanup.h"
 #include "core/io.h"
 
-enum { ALIGNMENT = 4096 };
+enum { ALIGNMENT = 4096, EXT4_MAGIC = 0xef53 };
+
+#ifndef EXT4_IOC_CHECKPOINT /* kernel 5.14; the header came later */
+#define EXT4_IOC_CHECKPOINT _IOW('f', 43, uint32_t)
+#endif
 
 const char *readback_method_name(unsigned method)
 {
@@ -33,7 +38,7 @@ void readback_close(struct readback *readback)
         fd_close(&readback->fd);
         readback->fd = -1;
         readback->method = READBACK_NONE;
-        readback->doubtful = false;
+        readback->doubtful = readback->journalled = false;
         readback->size = readback->data_start = readback->data_end = 0;
 }
 
@@ -146,6 +151,7 @@ int readback_open(struct readback *readback, int fd, const struct device *device
         else
                 result = open_cached(readback, fd);
         readback->doubtful = readback->method == READBACK_DIRECT && word == DIRECT_UNKNOWN;
+        readback->journalled = word == DIRECT_NO && device->fs_type == EXT4_MAGIC;
         if (result == 0 && is_on_block_device_by_fuse(device))
                 readback->method = drop_device_cache(device) ? READBACK_DROPPED_CACHE : READBACK_CACHE;
         if (result == 0 && device->kind == DEVICE_MEMORY)
@@ -176,10 +182,29 @@ static bool is_out_of_cache(int fd, uint64_t offset, uint64_t length)
         return out;
 }
 
+static bool try_to_drop(struct readback *readback, uint64_t offset, uint64_t length)
+{
+        return posix_fadvise(readback->fd, (off_t)offset, (off_t)length, POSIX_FADV_DONTNEED) == 0 &&
+               is_out_of_cache(readback->fd, offset, length);
+}
+
+/* Pages of journalled data stay until the journal has brought them to their place, which can be asked for, by root. */
+static bool flush_journal(struct readback *readback)
+{
+        uint32_t flags = 0;
+
+        return readback->journalled && ioctl(readback->fd, EXT4_IOC_CHECKPOINT, &flags) == 0;
+}
+
 static void drop_range(struct readback *readback, uint64_t offset, uint64_t length)
 {
-        if (posix_fadvise(readback->fd, (off_t)offset, (off_t)length, POSIX_FADV_DONTNEED) != 0 ||
-            !is_out_of_cache(readback->fd, offset, length))
+        const unsigned all = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+
+        if (try_to_drop(readback, offset, length))
+                return;
+        if (sync_file_range(readback->fd, (off_t)offset, (off_t)length, all) == 0 && try_to_drop(readback, offset, length))
+                return; /* they were durable, and yet on their way */
+        if (!flush_journal(readback) || !try_to_drop(readback, offset, length))
                 readback->method = READBACK_CACHE;
 }
 

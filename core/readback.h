@@ -39,6 +39,7 @@ enum { READBACK_BLOCK_BYTES = 1 << 20 };
 struct readback {
         int fd;                        /* own */
         enum readback_method method;   /* the weakest way that was needed so far */
+        bool journalled;               /* on ext4, with its data in the journal */
         bool doubtful;                 /* O_DIRECT was taken, and perhaps the cache is read */
         uint8_t *buffer;               /* READBACK_BLOCK_BYTES, aligned; kept from file to file */
         uint64_t size;                 /* of the file when it was opened */
