@@ -67,6 +67,16 @@ unsigned attempts_add(struct attempts *attempts, uint64_t id, unsigned slot)
         return ++attempt->count;
 }
 
+void attempts_forget(struct attempts *attempts, uint64_t id, unsigned slot)
+{
+        struct attempt *attempt;
+
+        MUTEX_SCOPE(&attempts->lock);
+        attempt = find_locked(attempts, id, slot);
+        if (attempt)
+                attempt->count = 0;
+}
+
 bool attempts_repaired(struct attempts *attempts, uint64_t id, unsigned slot)
 {
         struct attempt *attempt;

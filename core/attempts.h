@@ -12,6 +12,7 @@ struct attempts;
 
 enum {
         ATTEMPTS_SOURCE = 64,  /* in the place of a target's slot: the source */
+        ATTEMPTS_LOOKS = 128,  /* added to a target's slot: looks that came to nothing, for no fault of the copy */
         ATTEMPTS_FILES = 4096,
 };
 
@@ -19,6 +20,8 @@ int attempts_new(struct attempts **ret_attempts);
 void attempts_free(struct attempts *attempts);
 /* Counts one more and returns how many there are. */
 unsigned attempts_add(struct attempts *attempts, uint64_t id, unsigned slot);
+/* They do not count any more. */
+void attempts_forget(struct attempts *attempts, uint64_t id, unsigned slot);
 /* The file is good there now. True: it was not before, and this is news. */
 bool attempts_repaired(struct attempts *attempts, uint64_t id, unsigned slot);
 /* Everything may be tried again; what was repaired stays on the list. */

@@ -369,6 +369,7 @@ void file_retire_part_locked(struct file *file, unsigned slot)
                 file->old_fds[file->old_fd_count++] = part->fd; /* without memory it is lost, not closed under a reader */
         }
         part->fd = -1;
+        part->serial++;
         part->kind = PART_UNKNOWN;
         part->metadata_set = part->publishing = part->dirty = false;
 }

@@ -46,6 +46,7 @@ struct file_part {
         int fd;                       /* -1: none; once open it stays until the file is dropped */
         struct bitmap written;        /* chunks; includes the present ones */
         struct bitmap present;
+        uint64_t serial;              /* counts how often something of it was taken back or doubted: what was read before proves nothing */
         bool dirty;                   /* its chunks may hold bytes already: holes are punched, not assumed */
         bool metadata_set;            /* on the partial file, after its last write */
         bool verifying;               /* it waits for verification on this target, is at it, or waits for its final name after it */

@@ -15,6 +15,7 @@
 #include "core/cleanup.h"
 #include "core/holders.h"
 #include "core/io.h"
+#include "core/judge.h"
 #include "core/marks.h"
 #include "core/metadata_rules.h"
 #include "core/need.h"
@@ -48,7 +49,7 @@ static bool is_same_special(const struct node_record *node, const struct statx *
         return !(S_ISCHR(node->mode) || S_ISBLK(node->mode)) || makedev(stat->stx_rdev_major, stat->stx_rdev_minor) == node->rdev;
 }
 
-/* Compares the texts of a link in the source and on the target. 0, -EBADMSG: they differ, -ESTALE: the source is to be looked at again. */
+/* Compares the texts of a link in the source and on the target. 0, -EBADMSG: they differ, -ENODATA: the source does not give it. */
 static int compare_links(struct inspector *inspector, struct file *file, const char *path)
 {
         cleanup(pointer_free) char *source_path = NULL, *text = NULL, *source_text = NULL;
@@ -57,7 +58,7 @@ static int compare_links(struct inspector *inspector, struct file *file, const c
         if (result == 0)
                 result = read_link(inspector->context->source->fd, source_path, &source_text);
         if (result < 0)
-                return -ESTALE;
+                return -ENODATA;
         result = read_link(inspector->target->root.fd, path, &text);
         return result < 0 ? result : strcmp(text, source_text) == 0 ? 0 : -EBADMSG;
 }
@@ -200,8 +201,10 @@ static bool is_rereading(struct file *file)
 static void wait_for_source(struct inspector *inspector, struct file *file)
 {
         MUTEX_SCOPE(&inspector->gate->lock);
+        inspector->rests = true;
         while (!inspector->gate->stopping && is_rereading(file))
                 condition_wait(&inspector->gate->changed, &inspector->gate->lock);
+        inspector->rests = false;
 }
 
 /* Has the source read again where that is needed: by this thread, or by one that is at it already. Then *ret_waits: it is still to be waited for. */
@@ -222,7 +225,7 @@ static int inspect_source(struct inspector *inspector, struct file *file, struct
                 } else {
                         wait_for_source(inspector, file);
                 }
-                if (!gate_pass(inspector->gate))
+                if (!gate_pass(inspector))
                         return -ESHUTDOWN;
                 result = view_node(inspector->view, file->id, node);
                 if (result < 0)
@@ -242,13 +245,26 @@ bool inspect_is_finished(struct view *view, const struct node_record *node, unsi
         return view_primary_name(view, node, &name) == 0 && (view_finished(node, &name) >> slot & 1);
 }
 
+/* What the records say of the source may be older than its loss. A version that changed counts: it is brought in the place of this one. */
+static bool is_in_source(const struct inspector *inspector, uint64_t id, const struct node_record *node)
+{
+        struct context *context = inspector->context;
+        cleanup(pointer_free) char *path = NULL;
+        struct statx stat;
+
+        if (!context->source || atomic_load(&context->source_absent) || !(node->flags & VIEW_NODE_SOURCE) ||
+            (node->flags & VIEW_NODE_UNAVAILABLE))
+                return false;
+        return view_source_path(inspector->view, id, &path) == 0 && root_stat(context->source, path, &stat) == 0 &&
+               (stat.stx_mode & S_IFMT) == (node->mode & S_IFMT);
+}
+
 /* Another place has it: the source, or a healthy target. */
-static bool is_elsewhere(const struct inspector *inspector, const struct node_record *node)
+static bool is_elsewhere(const struct inspector *inspector, uint64_t id, const struct node_record *node)
 {
         struct context *context = inspector->context;
 
-        if (context->source && !atomic_load(&context->source_absent) && (node->flags & VIEW_NODE_SOURCE) &&
-            !(node->flags & VIEW_NODE_UNAVAILABLE))
+        if (is_in_source(inspector, id, node))
                 return true;
         for (CONTEXT_EACH_TARGET(context, node->complete & ~(1ull << inspector->target->slot), target))
                 if (target_serves_reads(target))
@@ -256,14 +272,29 @@ static bool is_elsewhere(const struct inspector *inspector, const struct node_re
         return false;
 }
 
+static bool change_unproven(void *context, struct node_record *node)
+{
+        if (node->generation != *(const uint64_t *)context || (node->flags & VIEW_NODE_UNPROVEN))
+                return false;
+        node->flags |= VIEW_NODE_UNPROVEN;
+        return true;
+}
+
+/* The copy cannot be shown to be good, or is bad and stays so. `generation`: what was looked at. */
+static void give_up(struct inspector *inspector, struct file *file, uint64_t generation, int error, const char *what)
+{
+        (void)view_update(inspector->view, file->id, change_unproven, &generation); /* unrecorded, it is said all the same */
+        part_fail(file, inspector->target, error, what);
+}
+
 /* A file under its final name that does not read back as it was written. */
 static int finished_differs(struct inspector *inspector, struct file *file, const struct node_record *node, uint64_t chunk)
 {
         struct target *target = inspector->target;
 
-        if (!is_elsewhere(inspector, node)) {
+        if (!is_elsewhere(inspector, file->id, node)) {
                 (void)marks_lacking(file, target->slot, chunk, node->generation); /* no reader gets it from here */
-                part_fail(file, target, -EILSEQ, "read back (no other place has it)");
+                give_up(inspector, file, node->generation, -EILSEQ, "read back (no other place has it)");
                 return 0;
         }
         (void)marks_condemn(file, target->slot, node->generation); /* unrecorded, it is found again */
@@ -292,11 +323,13 @@ static int copy_differs(struct look *look, uint64_t chunk, int error)
                 return -EILSEQ;
         }
         if (look->bad == 1 && attempts_add(inspector->attempts, file->id, target->slot) > INSPECT_ATTEMPTS_MAX) {
-                part_fail(file, target, -EILSEQ, "read back");
+                give_up(inspector, file, look->generation, -EILSEQ, "read back");
                 return -EILSEQ;
         }
         if (inspect_is_finished(inspector->view, &node, target->slot))
                 return finished_differs(inspector, file, &node, chunk);
+        if (look->bad == 1 && !(node.flags & VIEW_NODE_QUEUED))
+                (void)view_queue(inspector->view, file->id, VIEW_QUEUE_ASKED); /* also where nothing but a reader brought it */
         if (look->chunk_count == 0)
                 (void)marks_forget_slot(file, target->slot);
         else
@@ -310,9 +343,37 @@ static int judge_again(struct inspector *inspector, struct file *file, const str
         cleanup(pointer_free) char *path = NULL;
         int verdict, result = view_path(inspector->view, file->id, &path);
 
+        inspector_in_device(inspector, true);
         if (result == 0)
                 result = part_judge(file, inspector->target, node, target_path_of(inspector->target, path), &verdict);
+        inspector_in_device(inspector, false);
         return result < 0 ? result : -ESTALE;
+}
+
+/* Who reads the file may have had it open since before something else got its name, or before somebody wrote to it. 0, or -ESTALE: it is another
+ * version. */
+static int forget_replaced(struct inspector *inspector, struct file *file, const struct node_record *node)
+{
+        struct target *target = inspector->target;
+        struct file_part *part = &file->parts[target->slot];
+        cleanup(pointer_free) char *path = NULL;
+        struct node_version seen;
+        struct stat stat = { 0 };
+        struct statx now;
+        int result = view_path(inspector->view, file->id, &path);
+
+        if (result == 0)
+                result = root_call_stat(&target->root, target_path_of(target, path), &now);
+        if (result < 0)
+                return result;
+        seen = (struct node_version){ .size = now.stx_size, .mtime_ns = metadata_time_ns(&now.stx_mtime) };
+        if (!judge_is_as_published(node, target->slot, &seen, judge_clock_of(inspector->context, target)))
+                return -ESTALE;
+        MUTEX_SCOPE(&file->lock);
+        if (file->generation == node->generation && part->kind == PART_FINISHED && part->fd >= 0 && fstat(part->fd, &stat) == 0 &&
+            (stat.st_ino != now.stx_ino || stat.st_dev != makedev(now.stx_dev_major, now.stx_dev_minor)))
+                file_retire_part_locked(file, target->slot);
+        return 0;
 }
 
 /* A descriptor of the copy, the partial file or the finished one; the caller closes it. */
@@ -322,9 +383,11 @@ static int open_copy(struct inspector *inspector, struct file *file, const struc
         int fd = -1, result = 0;
 
         if (inspect_is_finished(inspector->view, node, slot))
-                result = holders_open_finished(file, inspector->target, node);
+                result = forget_replaced(inspector, file, node);
         else
                 holders_open(file);
+        if (result == 0 && inspect_is_finished(inspector->view, node, slot))
+                result = holders_open_finished(file, inspector->target, node);
         if (result == -ESTALE || result == -ENOENT)
                 return judge_again(inspector, file, node);
         if (result < 0)
@@ -335,6 +398,13 @@ static int open_copy(struct inspector *inspector, struct file *file, const struc
         return fd >= 0 ? fd : -ESTALE;
 }
 
+static bool is_as_published(const struct inspector *inspector, const struct node_record *node, const struct stat *stat)
+{
+        struct node_version seen = { .size = (uint64_t)stat->st_size, .mtime_ns = metadata_timespec_ns(&stat->st_mtim) };
+
+        return judge_is_as_published(node, inspector->target->slot, &seen, judge_clock_of(inspector->context, inspector->target));
+}
+
 static int look_at_regular(struct look *look, const struct node_record *node)
 {
         struct inspector *inspector = look->inspector;
@@ -342,28 +412,38 @@ static int look_at_regular(struct look *look, const struct node_record *node)
         struct stat stat;
         int result;
 
+        look_want_digest(look, node);
         if (node->size == 0)
                 return 0; /* its size was looked at when it was found or made */
         fd = open_copy(inspector, look->file, node);
         if (fd < 0)
                 return fd;
-        look_want_digest(look, node);
-        result = look_run(look, fd, &inspector->target->root.device, copy_differs);
+        result = marks_reading(look->file, inspector->target->slot, look->generation, &look->serial); /* to open it may have changed that */
+        if (result == 0)
+                result = look_run(look, fd, &inspector->target->root.device, copy_differs);
         if (result == 0 && fstat(fd, &stat) < 0)
                 result = -errno;
         if (result < 0)
                 return result;
-        return look->bad > 0 || (uint64_t)stat.st_size != node->size ? -EILSEQ : 0;
+        if (look->bad > 0)
+                return -EILSEQ;
+        if (inspect_is_finished(inspector->view, node, inspector->target->slot) && !is_as_published(inspector, node, &stat))
+                return judge_again(inspector, look->file, node); /* somebody writes to it */
+        if ((uint64_t)stat.st_size == node->size)
+                return 0;
+        look->bad = 1;
+        (void)copy_differs(look, look->chunk_count - 1, -EBADMSG); /* either way it is dealt with */
+        return -EILSEQ;
 }
 
 /* 0: the copy is good, which is still to be recorded. */
 static int look_at_copy(struct look *look, const struct node_record *node)
 {
         struct inspector *inspector = look->inspector;
-        int result;
+        int result = marks_reading(look->file, inspector->target->slot, look->generation, &look->serial);
 
-        if (S_ISREG(node->mode))
-                return look_at_regular(look, node);
+        if (result < 0 || S_ISREG(node->mode))
+                return result < 0 ? result : look_at_regular(look, node);
         inspector_in_device(inspector, true);
         result = look_at_special(inspector, look->file, node);
         inspector_in_device(inspector, false);
@@ -395,12 +475,21 @@ static int copy_is_good(struct look *look, bool wanted)
         if (!wanted)
                 return 0;
         if (method == READBACK_CACHE) {
-                part_fail(look->file, target, -EOPNOTSUPP, "read back past the cache");
+                give_up(inspector, look->file, look->generation, -EOPNOTSUPP, "read back past the cache");
                 return -EOPNOTSUPP;
         }
         target_note_verify_method(target, method);
         say_repaired(inspector, look->file);
-        return marks_verified(look->file, target->slot, look->generation, method, &look->counted);
+        return marks_verified(look->file, target->slot, look->generation, look->serial, method, &look->counted);
+}
+
+/* One copy is enough to make a digest from: the first that can be read. */
+static bool gives_digest(const struct inspector *inspector, uint64_t slots)
+{
+        for (CONTEXT_EACH_TARGET(inspector->context, slots, target))
+                if (target_serves_reads(target))
+                        return target == inspector->target;
+        return false;
 }
 
 static int inspect_copy(struct inspector *inspector, struct file *file, struct node_record *node, bool waits)
@@ -408,20 +497,23 @@ static int inspect_copy(struct inspector *inspector, struct file *file, struct n
         struct need need = need_now(inspector, node);
         unsigned slot = inspector->target->slot;
         bool wanted = need.read_back >> slot & 1;
-        bool for_digest = need.digest && !need.source && (unsigned)__builtin_ctzll(node->complete) == slot;
+        bool for_digest = need.digest && !need.source && gives_digest(inspector, need.slots);
         struct look look;
         int result = look_begin(&look, inspector, file, node, false);
 
+        look.counts = wanted;
         if (result == 0 && (wanted || for_digest))
                 result = look_at_copy(&look, node);
         if (result == 0 && waits) {
                 wait_for_source(inspector, file);
-                result = gate_pass(inspector->gate) ? view_node(inspector->view, file->id, node) : -ESHUTDOWN;
+                result = gate_pass(inspector) ? view_node(inspector->view, file->id, node) : -ESHUTDOWN;
                 if (result == 0 && (node->generation != look.generation || !(node->flags & VIEW_NODE_REREAD)))
                         result = -ESTALE;
         }
         if (result == 0)
                 result = copy_is_good(&look, wanted);
+        if (result == 0)
+                result = view_node(inspector->view, file->id, node);
         look_end(&look);
         return result;
 }
@@ -431,6 +523,13 @@ static bool lacks_hashes(struct file *file, const struct node_record *node)
 {
         MUTEX_SCOPE(&file->lock);
         return (node->flags & VIEW_NODE_HASHED) && file->generation == node->generation && !bitmap_is_full(&file->hashed);
+}
+
+/* Where it was met; or it is this process that lacks something, and no fault of the target's. */
+static bool is_dealt_with(int result)
+{
+        return result == -EILSEQ || result == -ESTALE || result == -ESHUTDOWN || result == -EBADMSG || result == -EOPNOTSUPP ||
+               result == -EMFILE || result == -ENFILE || result == -ENOMEM;
 }
 
 int inspect_file(struct inspector *inspector, struct file *file, struct node_record *ret_node)
@@ -448,8 +547,8 @@ int inspect_file(struct inspector *inspector, struct file *file, struct node_rec
                 result = inspect_source(inspector, file, &node, &waits);
         if (result == 0)
                 result = inspect_copy(inspector, file, &node, waits);
-        if (result < 0 && result != -EILSEQ && result != -ESTALE && result != -ESHUTDOWN && result != -EBADMSG && result != -EOPNOTSUPP)
-                part_fail(file, inspector->target, result, "read back"); /* those above are dealt with where they were met */
+        if (result < 0 && !is_dealt_with(result))
+                give_up(inspector, file, node.generation, result, "read back");
         *ret_node = node;
         return result;
 }

@@ -77,6 +77,14 @@ void judge_note_former(struct node_record *node, unsigned slot, const struct nod
         node->kept[slot] = *seen;
 }
 
+void judge_note_condemned(struct node_record *node, unsigned slot)
+{
+        struct node_version version = version_of(node);
+
+        if (!((node->former | node->altered) >> slot & 1))
+                judge_note_former(node, slot, &version);
+}
+
 /* Also where the version is not recorded as published: it may have its name already, and only the record be missing. Where one before it still
  * stands, it does not have its name yet, and publish.c will say so where it gets it all the same. */
 void judge_begin_version(struct node_record *node)

@@ -29,6 +29,8 @@ bool judge_is_former(const struct node_record *node, unsigned slot, const struct
 void judge_note_published(struct node_record *node, unsigned slot, const struct node_version *seen, struct judge_clock clock);
 /* Pure: an older version stands there, which cvv published. */
 void judge_note_former(struct node_record *node, unsigned slot, const struct node_version *seen);
+/* Pure: the copy of this version that cvv published there is bad. Whatever version comes next may replace it. */
+void judge_note_condemned(struct node_record *node, unsigned slot);
 /* Pure: a new version begins; what is complete of the one before is former. */
 void judge_begin_version(struct node_record *node);
 

@@ -2,11 +2,20 @@
 
 #include <errno.h>
 
-bool gate_pass(struct gate *gate)
+bool gate_pass(struct inspector *inspector)
 {
+        struct gate *gate = inspector->gate;
+        bool rests;
+
+        mutex_lock(&gate->lock);
+        inspector->rests = rests = gate->paused && !gate->stopping;
+        mutex_unlock(&gate->lock);
+        if (rests)
+                context_room_signal(inspector->context); /* who waits for idleness looks again */
         MUTEX_SCOPE(&gate->lock);
         while (gate->paused && !gate->stopping)
                 condition_wait(&gate->changed, &gate->lock);
+        inspector->rests = false;
         return !gate->stopping;
 }
 
@@ -62,11 +71,13 @@ static void count(struct look *look, uint64_t bytes)
                 progress_source_read(progress, bytes, true);
                 return;
         }
+        if (!look->counts)
+                return;
         progress_target_add(progress, look->inspector->target->slot, 0, (int64_t)bytes, 0);
         look->counted += bytes;
 }
 
-/* Reads one chunk into the hash and the digest. -EBADMSG: the file is shorter. */
+/* Reads one chunk into the hash and the digest. -EBADMSG: the file is shorter; -ESHUTDOWN. */
 static int read_chunk(struct look *look, uint64_t chunk)
 {
         struct inspector *inspector = look->inspector;
@@ -79,7 +90,8 @@ static int read_chunk(struct look *look, uint64_t chunk)
                 const uint8_t *data;
                 int64_t got;
 
-                limiter_take(look->source ? inspector->context->limiter : inspector->limiter, wanted, is_stopping, inspector);
+                if (!gate_pass(inspector))
+                        return -ESHUTDOWN;
                 if (!look->source)
                         inspector_in_device(inspector, true);
                 got = readback_read(&inspector->readback, at, end, &data);
@@ -87,6 +99,8 @@ static int read_chunk(struct look *look, uint64_t chunk)
                         inspector_in_device(inspector, false);
                 if (got <= 0)
                         return got < 0 ? (int)got : -EBADMSG;
+                if (data) /* a hole costs the device nothing */
+                        limiter_take(look->source ? inspector->context->limiter : inspector->limiter, (uint64_t)got, is_stopping, inspector);
                 feed(look, data, (uint64_t)got);
                 count(look, (uint64_t)got);
                 at += (uint64_t)got;
@@ -122,15 +136,26 @@ static bool is_of_the_bytes(int error)
         return error == -EBADMSG || error == -EIO || error == -EUCLEAN || error == -ENODATA || error == -EILSEQ;
 }
 
+static int open_medium(struct look *look, int fd, const struct device *device)
+{
+        struct inspector *inspector = look->inspector;
+        int result;
+
+        if (!look->source)
+                inspector_in_device(inspector, true);
+        result = readback_open(&inspector->readback, fd, device);
+        if (!look->source)
+                inspector_in_device(inspector, false);
+        return result;
+}
+
 int look_run(struct look *look, int fd, const struct device *device, int (*differs)(struct look *look, uint64_t chunk, int error))
 {
         int result = chunk_hash_init(&look->hash);
 
         if (result == 0)
-                result = readback_open(&look->inspector->readback, fd, device);
+                result = open_medium(look, fd, device);
         for (uint64_t chunk = 0; chunk < look->chunk_count && result == 0; chunk++) {
-                if (!gate_pass(look->inspector->gate))
-                        return -ESHUTDOWN;
                 result = read_chunk(look, chunk);
                 if (result == 0)
                         result = compare_chunk(look, chunk);

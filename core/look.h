@@ -1,7 +1,7 @@
 /* One reading of a whole file for verification: chunk by chunk, past the page cache (readback.h), compared with the hashes that were taken in
  * flight; the digest of the file is made on the way where it is wanted. What becomes of a chunk that differs is the caller's to say.
  *
- * A look belongs to one thread. Between two chunks it stops at the inspector's gate: verification may be paused there, or end.
+ * A look belongs to one thread. Between two portions it stops at the inspector's gate: verification may be paused there, or end.
  */
 #ifndef CVV_CORE_LOOK_H
 #define CVV_CORE_LOOK_H
@@ -28,6 +28,7 @@ struct inspector {
         struct target *target;
         struct readback readback;
         struct limiter *limiter;      /* of reading this target back; the source has the context's */
+        bool rests;                   /* it waits at the gate, or for another thread to read the source; guarded by the gate */
         uint64_t in_device_since_ns;  /* 0: in no call to its target's device; guarded by the gate */
 };
 
@@ -36,7 +37,9 @@ struct look {
         struct file *file;
         uint64_t generation;          /* size and chunk_count are this one's */
         uint64_t size, chunk_count;
+        uint64_t serial;              /* of the part: nothing of it may be taken back while it is read */
         bool source;                  /* the source is read, else the inspector's target */
+        bool counts;                  /* what is read of the target counts as verified from then on */
         bool adopts;                  /* chunks without a known hash get the one that is read */
         struct chunk_hash hash;
         struct digest *digest;        /* NULL: not wanted, or lost */
@@ -45,7 +48,7 @@ struct look {
 };
 
 /* Waits while verification is paused. False: it ends. */
-bool gate_pass(struct gate *gate);
+bool gate_pass(struct inspector *inspector);
 /* Says that the thread goes into its target's device, or comes out of it. */
 void inspector_in_device(struct inspector *inspector, bool inside);
 

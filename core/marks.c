@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/cleanup.h"
+#include "core/judge.h"
 #include "core/log.h"
 
 /* Encodes the group of a chunk as the live maps have it. */
@@ -185,6 +186,7 @@ static int fill_lacking(void *context, struct node_record *node, bool *ret_node_
         if (marking->generation != file->generation || node->generation != file->generation || chunk >= file->chunk_count)
                 return NOT_CONCERNED;
         recorded = bitmap_test(&part->present, chunk);
+        part->serial++;
         bitmap_clear(&part->present, chunk);
         bitmap_clear(&part->written, chunk);
         /* A file under its final name, or on its way there, is repaired by verification; until then nobody reads the chunk there. */
@@ -250,6 +252,7 @@ static int fill_forgotten(void *context, struct node_record *node, bool *ret_nod
         node->skipped &= ~bit;
         *ret_node_changed = true;
         mutex_lock(&file->lock);
+        part->serial++;
         bitmap_clear_all(&part->present);
         bitmap_clear_all(&part->written);
         mutex_unlock(&file->lock);
@@ -279,16 +282,24 @@ bool marks_written(struct file *file, struct target *target, uint64_t chunk, uin
 /* --- verification --- */
 
 struct verified_change {
+        struct file *file;
         unsigned slot, method;
-        uint64_t generation, target_mask;
+        uint64_t generation, serial, target_mask;
 };
+
+/* What was read is what is there: nothing of it was taken back since, to be written again perhaps. */
+static bool is_as_it_was_read(const struct verified_change *change)
+{
+        MUTEX_SCOPE(&change->file->lock);
+        return change->file->generation == change->generation && change->file->parts[change->slot].serial == change->serial;
+}
 
 static bool change_verified(void *context, struct node_record *node)
 {
         const struct verified_change *change = context;
         uint64_t bit = 1ull << change->slot;
 
-        if (node->generation != change->generation || !(node->complete & bit))
+        if (node->generation != change->generation || !(node->complete & bit) || !is_as_it_was_read(change))
                 return false;
         node->verified |= bit;
         node_set_method(node, change->slot, change->method);
@@ -297,14 +308,63 @@ static bool change_verified(void *context, struct node_record *node)
         return true;
 }
 
-int marks_verified(struct file *file, unsigned slot, uint64_t generation, unsigned method, uint64_t *counted)
+int marks_verified(struct file *file, unsigned slot, uint64_t generation, uint64_t serial, unsigned method, uint64_t *counted)
 {
-        struct verified_change change = { .slot = slot, .method = method, .generation = generation,
+        struct verified_change change = { .file = file, .slot = slot, .method = method, .generation = generation, .serial = serial,
                                           .target_mask = files_context(file->files)->target_mask };
         uint64_t bytes = *counted;
 
         *counted = 0;
         return view_update_verified(files_view(file->files), file->id, change_verified, &change, slot, bytes);
+}
+
+struct reading {
+        struct file *file;
+        unsigned slot;
+        uint64_t generation, serial;
+        bool complete;
+};
+
+static bool look_at_part(void *context, struct node_record *node)
+{
+        struct reading *reading = context;
+        struct file *file = reading->file;
+
+        MUTEX_SCOPE(&file->lock);
+        reading->serial = file->parts[reading->slot].serial;
+        reading->complete = node->generation == reading->generation && file->generation == reading->generation &&
+                            (node->complete >> reading->slot & 1);
+        return false; /* it is only looked at, and stands still for that */
+}
+
+int marks_reading(struct file *file, unsigned slot, uint64_t generation, uint64_t *ret_serial)
+{
+        struct reading reading = { .file = file, .slot = slot, .generation = generation };
+        int result = view_update(files_view(file->files), file->id, look_at_part, &reading);
+
+        if (result < 0 || !reading.complete)
+                return result < 0 ? result : -ESTALE;
+        *ret_serial = reading.serial;
+        return 0;
+}
+
+static bool doubt(void *context, struct file *file)
+{
+        (void)context;
+        MUTEX_SCOPE(&file->lock);
+        for (unsigned slot = 0; slot < file->part_count; slot++)
+                file->parts[slot].serial++;
+        return true;
+}
+
+void marks_doubt(struct files *files, uint64_t id)
+{
+        cleanup(file_release) struct file *file = id == VIEW_ROOT ? NULL : files_peek(files, id);
+
+        if (id == VIEW_ROOT)
+                files_each(files, doubt, NULL);
+        else if (file)
+                (void)doubt(NULL, file); /* there is always more */
 }
 
 struct seen_change {
@@ -399,6 +459,7 @@ static bool change_condemned(void *context, struct node_record *node)
         node->complete &= ~bit;
         node->verified &= ~bit;
         node->skipped &= ~bit;
+        judge_note_condemned(node, change->slot);
         return true;
 }
 

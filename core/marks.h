@@ -25,9 +25,14 @@ int marks_lacking(struct file *file, unsigned slot, uint64_t chunk, uint64_t gen
 void marks_lose_unsynced(struct files *files, unsigned slot);
 /* The copy of this generation under its final name on `slot` is bad: all of it is lacking there, and what is brought in its place replaces it. */
 int marks_condemn(struct file *file, unsigned slot, uint64_t generation);
-/* The slot's copy of that generation was read back in this way (enum readback_method) and is as it should be. *counted bytes of it stand in the totals as
+/* Before the slot's copy of that generation is read back: the serial of its part. -ESTALE: it is another version, or not all is there. */
+int marks_reading(struct file *file, unsigned slot, uint64_t generation, uint64_t *ret_serial);
+/* The slot's copy of that generation was read back in this way (enum readback_method) and is as it should be; nothing is recorded where something
+ * of it was taken back or doubted since its part had that `serial`, which it had before it was read. *counted bytes of it stand in the totals as
  * verified; that many are taken over, and *counted is 0 then. */
-int marks_verified(struct file *file, unsigned slot, uint64_t generation, unsigned method, uint64_t *counted);
+int marks_verified(struct file *file, unsigned slot, uint64_t generation, uint64_t serial, unsigned method, uint64_t *counted);
+/* What is being read back of the file (VIEW_ROOT: of all) does not count: it began before somebody asked. */
+void marks_doubt(struct files *files, uint64_t id);
 /* The source gave the same bytes again; `digest` (or NULL) has been fed all of them. */
 int marks_reread(struct file *file, uint64_t generation, const struct digest *digest);
 /* A digest that has been fed all bytes of that generation. */

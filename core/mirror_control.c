@@ -6,6 +6,7 @@
 
 #include "core/cleanup.h"
 #include "core/log.h"
+#include "core/marks.h"
 
 enum { CHECKPOINT_S = 10 };
 
@@ -80,7 +81,13 @@ int mirror_fill(struct mirror *mirror, uint64_t id)
 
 static int verify(struct mirror *mirror, uint64_t id)
 {
-        int result = scan_verify_tree(mirror->reconcile, mirror->view, id);
+        struct node_record node;
+        int result = view_node(mirror->view, id, &node);
+
+        if (result < 0)
+                return result;
+        marks_doubt(mirror->files, S_ISDIR(node.mode) ? VIEW_ROOT : id);
+        result = scan_verify_tree(mirror->reconcile, mirror->view, id);
 
         scheduler_kick(mirror->scheduler);
         return result;

@@ -484,7 +484,8 @@ static size_t choose_unsynced_max(const struct mirror *mirror)
         size_t share;
 
         (void)getrlimit(RLIMIT_NOFILE, &files); /* if not: what every process may open */
-        share = files.rlim_cur / 6 / mirror->setup.target_count; /* two intervals of two kinds of targets; a third of the descriptors is left */
+        /* Of two kinds of targets: two intervals, two that wait for verification, and two for their names. A third of the descriptors is left. */
+        share = files.rlim_cur / 18 / mirror->setup.target_count;
         return share > UNSYNCED_LEAST ? share : UNSYNCED_LEAST;
 }
 
@@ -709,6 +710,7 @@ int mirror_stop(struct mirror *mirror, uint64_t deadline_ns)
         if (soon_ns > deadline_ns)
                 soon_ns = deadline_ns;
         atomic_store(&mirror->context.stopping, true);
+        verify_wake(mirror->verify);
         limiter_close(mirror->context.limiter);
         bufpool_close(mirror->context.bufpool);
         context_room_signal(&mirror->context);
@@ -748,9 +750,9 @@ void mirror_free(struct mirror *mirror)
         files_free(mirror->files);
         reconcile_free(mirror->reconcile);
         view_free(mirror->view);
+        mirror->setup.damaged = atomic_load(&mirror->context.damaged);
         setup_close(&mirror->setup);
         exclude_free(mirror->context.exclude);
-        mirror->setup.damaged = atomic_load(&mirror->context.damaged);
         limiter_free(mirror->context.limiter);
         bufpool_unref(mirror->context.bufpool);
         events_unref(mirror->context.events);

@@ -136,8 +136,8 @@ static int fill_copies(struct mirror *mirror, struct status *status)
         return 0;
 }
 
-/* Bytes over all (file, target) pairs; in mode full the written and the read-back ones count half each. What has no hashes, as it was taken as equal,
- * is not read back: when all is at rest that is no more waited for. */
+/* Bytes over all (file, target) pairs; in mode full the written and the read-back ones count half each, and what need not be read back counts as if it
+ * were. */
 static int progress_now(struct mirror *mirror, const struct progress_snapshot *snapshot, const struct status *status)
 {
         bool full = status->mode == MODE_FULL, rests = !full || !mirror_is_busy(mirror);
@@ -145,11 +145,11 @@ static int progress_now(struct mirror *mirror, const struct progress_snapshot *s
 
         for (CONTEXT_EACH_TARGET(&mirror->context, mirror->context.target_mask, target)) {
                 const struct progress_target *figures = &snapshot->targets[target->slot];
-                uint64_t present = figures->present_bytes;
+                uint64_t present = figures->present_bytes, read_back = figures->verified_bytes + figures->exempt_bytes;
 
                 done += present;
                 if (full)
-                        done += rests || figures->verified_bytes > present ? present : figures->verified_bytes;
+                        done += read_back < present ? read_back : present;
         }
         return progress_tenths(done < total ? done : total, total,
                                rests && snapshot->scan_complete && status->files[CATEGORY_PENDING] == 0 &&
@@ -227,7 +227,7 @@ static enum file_state slot_state(const struct node_record *node, uint64_t finis
 {
         if (node->conflict >> slot & 1)
                 return FILE_CONFLICT;
-        if (finished >> slot & 1)
+        if (finished & ~view_unproven(node) & 1ull << slot)
                 return node->verified >> slot & 1 ? FILE_VERIFIED : FILE_COPIED;
         if (node->failed >> slot & 1)
                 return FILE_FAILED;
@@ -240,6 +240,8 @@ enum file_state mirror_node_state(struct mirror *mirror, const struct node_recor
 
         if (node->conflict & all)
                 return FILE_CONFLICT;
+        if (view_unproven(node) & all)
+                return FILE_FAILED;
         if (finished == all || !(node->flags & VIEW_NODE_SOURCE))
                 return (node->verified & all) == all ? FILE_VERIFIED : FILE_COPIED;
         if ((node->failed & all) || (node->flags & VIEW_NODE_UNAVAILABLE))

@@ -23,7 +23,7 @@ struct need need_of(const struct options *options, const struct node_record *nod
         bool hashed = node->flags & VIEW_NODE_HASHED, asked = is_asked_for(options, node);
         uint64_t slots = readable_slots(node, target_mask);
         bool reread = options->mode != MODE_TRANSFER && !(node->flags & VIEW_NODE_REREAD);
-        struct need need = { 0 };
+        struct need need = { .slots = slots };
 
         if (S_ISDIR(node->mode) || slots == 0 || (!hashed && !asked))
                 return need;
@@ -39,6 +39,11 @@ struct need need_of(const struct options *options, const struct node_record *nod
 bool need_is_nothing(const struct need *need)
 {
         return !need->source && need->read_back == 0 && !need->digest;
+}
+
+bool need_concerns(const struct need *need, unsigned slot)
+{
+        return ((need->read_back | (need->source || need->digest ? need->slots : 0)) >> slot & 1) != 0;
 }
 
 bool need_may_publish(const struct options *options, const struct node_record *node, unsigned slot)

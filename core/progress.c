@@ -128,6 +128,14 @@ void progress_queued_add(struct progress *progress, unsigned int slot, int64_t b
         progress->totals.targets[slot].queued_bytes += (uint64_t)bytes_delta;
 }
 
+void progress_exempt_add(struct progress *progress, unsigned int slot, int64_t bytes_delta)
+{
+        if (slot >= PROGRESS_TARGETS)
+                return;
+        MUTEX_SCOPE(&progress->mutex);
+        progress->totals.targets[slot].exempt_bytes += (uint64_t)bytes_delta;
+}
+
 void progress_target_forget(struct progress *progress, unsigned int slot)
 {
         if (slot >= PROGRESS_TARGETS)
@@ -201,6 +209,7 @@ void progress_snapshot(struct progress *progress, struct progress_snapshot *ret)
 
                 floor_zero(&target->present_bytes);
                 floor_zero(&target->verified_bytes);
+                floor_zero(&target->exempt_bytes);
                 floor_zero(&target->owed_bytes);
                 floor_zero(&target->queued_bytes);
                 ret->owed_bytes += target->owed_bytes;

@@ -58,6 +58,7 @@ struct progress_target {
         uint64_t verified_bytes;
         uint64_t owed_bytes;
         uint64_t queued_bytes;
+        uint64_t exempt_bytes; /* present, and not to be read back: taken as equal by size and time */
         uint64_t rate_bytes_per_s;
 };
 
@@ -109,6 +110,8 @@ void progress_target_add(struct progress *progress, unsigned int slot, int64_t p
                          int64_t owed_delta) __attribute__((nonnull));
 /* Bytes that wait in the target's queue. */
 void progress_queued_add(struct progress *progress, unsigned int slot, int64_t bytes_delta) __attribute__((nonnull));
+/* Bytes that are there and that nobody is to read back. */
+void progress_exempt_add(struct progress *progress, unsigned int slot, int64_t bytes_delta) __attribute__((nonnull));
 /* Forgets all that was counted for a target: it was removed. Nothing may be added to it afterwards. */
 void progress_target_forget(struct progress *progress, unsigned int slot) __attribute__((nonnull));
 /* `bytes` were written to a target just now: feeds its rate and that of the whole. */

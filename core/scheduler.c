@@ -190,7 +190,7 @@ static uint64_t verify_slots(struct scheduler *scheduler, const struct node_reco
 
         if (view_primary_name(scheduler->view, node, &name) < 0)
                 return 0;
-        for (CONTEXT_EACH_TARGET(scheduler->context, view_finished(node, &name) & scheduler->context->target_mask, target))
+        for (CONTEXT_EACH_TARGET(scheduler->context, view_finished(node, &name) & ~name.conflict & scheduler->context->target_mask, target))
                 if (verify_wants(scheduler->verify, node, target->slot))
                         slots |= 1ull << target->slot;
         return slots;
@@ -268,12 +268,24 @@ static int move_chunk(struct file *file, uint64_t chunk, uint64_t slots)
         return result == 0 ? chunkmove_run(move) : result < 0 ? result : 0;
 }
 
-/* Hands the finished file over to be looked at, at the pace of its targets. */
-static void hand_over(struct scheduler *scheduler, struct file *file, uint64_t slots)
+/* A filling mover does not wait for the verification of one target: the target's own thread does, and looks through the queue for it. */
+static bool leave_to_resync(struct scheduler *scheduler, struct target *target)
+{
+        if (verify_has_room(scheduler->verify, target->slot) || !target_takes_writes(target))
+                return false;
+        MUTEX_SCOPE(&scheduler->lock);
+        scheduler->resync_wanted |= 1ull << target->slot;
+        return true;
+}
+
+/* Hands the finished file over to be looked at. `fills`: for a filling mover. */
+static void hand_over(struct scheduler *scheduler, struct file *file, uint64_t slots, bool fills)
 {
         for (CONTEXT_EACH_TARGET(scheduler->context, slots, target)) {
                 if (!target_serves_reads(target))
                         continue; /* it comes again when the target is back */
+                if (fills && leave_to_resync(scheduler, target))
+                        continue;
                 verify_wait_room(scheduler->verify, target->slot);
                 mutex_lock(&scheduler->lock);
                 scheduler->asked++;
@@ -308,7 +320,7 @@ static void bring_file(struct scheduler *scheduler, uint64_t id, uint64_t allowe
         unseen = verify_slots(scheduler, &node) & allowed;
         if ((needed | unseen) == 0 || files_get(scheduler->files, id, &file) < 0)
                 return;
-        hand_over(scheduler, file, unseen);
+        hand_over(scheduler, file, unseen, !left);
         if (needed == 0)
                 return;
         mutex_lock(&file->lock);

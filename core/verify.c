@@ -11,7 +11,9 @@
 #include "core/wholemove.h"
 
 enum {
-        QUEUE_MAX = 512,   /* files that wait on one target before its producers wait */
+        QUEUE_MAX = 512,   /* files that wait on one target before its producers wait … */
+        QUEUE_MORE = 2048, /* … and so many above them before they are turned away: what one checkpoint has */
+        LOOKS_MAX = 16,    /* so often in a row a file is looked at again that could not be looked at */
         PATIENCE_MS = 4000 /* so long a call to the device is thought to go on; then nobody waits for it */
 };
 
@@ -26,8 +28,9 @@ struct worker {
         pthread_t thread;
         bool started;
         struct item *head, **tail;   /* guarded by the gate, as all below */
-        unsigned count;
+        size_t count, count_max;
         bool busy, ended;
+        bool turned_away;            /* somebody was, and is to come again when there is room */
 };
 
 struct verify {
@@ -55,6 +58,7 @@ int verify_new(struct files *files, struct verify **ret_verify)
         condition_init(&verify->gate.changed);
         for (unsigned slot = 0; slot < TARGET_SLOTS; slot++) {
                 verify->workers[slot].verify = verify;
+                verify->workers[slot].count_max = QUEUE_MAX;
                 verify->workers[slot].tail = &verify->workers[slot].head;
                 readback_init(&verify->workers[slot].inspector.readback);
         }
@@ -64,15 +68,21 @@ int verify_new(struct files *files, struct verify **ret_verify)
 
 static void drop_queue(struct worker *worker)
 {
-        while (worker->head) {
-                struct item *item = worker->head;
+        struct item *items;
 
-                worker->head = item->next;
+        mutex_lock(&worker->verify->gate.lock);
+        items = worker->head;
+        worker->head = NULL;
+        worker->tail = &worker->head;
+        worker->count = 0;
+        mutex_unlock(&worker->verify->gate.lock);
+        while (items) {
+                struct item *item = items;
+
+                items = item->next;
                 file_unref(item->file);
                 free(item);
         }
-        worker->tail = &worker->head;
-        worker->count = 0;
 }
 
 void verify_free(struct verify *verify)
@@ -96,7 +106,7 @@ bool verify_wants(struct verify *verify, const struct node_record *node, unsigne
 {
         struct need need = need_of(verify->context->options, node, verify->context->target_mask);
 
-        return (need.read_back >> slot & 1) || ((need.source || need.digest) && (node->complete >> slot & 1));
+        return need_concerns(&need, slot);
 }
 
 static bool set_verifying(struct file *file, unsigned slot, bool verifying)
@@ -114,24 +124,51 @@ void verify_release(struct file *file, unsigned slot)
         (void)set_verifying(file, slot, false);
 }
 
+/* Takes over the item. False: there are too many, or verification ends. */
+static bool append(struct worker *worker, struct item *item)
+{
+        struct gate *gate = &worker->verify->gate;
+        size_t more = worker->count_max < QUEUE_MORE ? worker->count_max : QUEUE_MORE;
+
+        MUTEX_SCOPE(&gate->lock);
+        if (gate->stopping)
+                return false;
+        if (worker->count >= worker->count_max + more) {
+                worker->turned_away = true;
+                return false;
+        }
+        *worker->tail = item;
+        worker->tail = &item->next;
+        worker->count++;
+        condition_broadcast(&gate->changed);
+        return true;
+}
+
+/* Whether a reader alone brought it or not: it comes again with what is queued, when there is room. */
 void verify_add(struct verify *verify, struct file *file, unsigned slot)
 {
-        struct worker *worker = &verify->workers[slot];
         struct item *item;
 
         if (set_verifying(file, slot, true))
                 return;
         item = calloc(1, sizeof(*item));
-        if (!item) {
-                (void)set_verifying(file, slot, false); /* it is found again as unverified */
-                return;
+        if (item) {
+                item->file = file_ref(file);
+                if (append(&verify->workers[slot], item))
+                        return;
+                file_unref(item->file);
+                free(item);
         }
-        item->file = file_ref(file);
+        (void)set_verifying(file, slot, false);
+        (void)view_queue(verify->view, file->id, VIEW_QUEUE_ASKED); /* if not, the next mount finds it */
+}
+
+bool verify_has_room(struct verify *verify, unsigned slot)
+{
+        const struct worker *worker = &verify->workers[slot];
+
         MUTEX_SCOPE(&verify->gate.lock);
-        *worker->tail = item;
-        worker->tail = &item->next;
-        worker->count++;
-        condition_broadcast(&verify->gate.changed);
+        return worker->count < worker->count_max;
 }
 
 static uint64_t stuck_ns_locked(const struct worker *worker)
@@ -147,7 +184,7 @@ void verify_wait_room(struct verify *verify, unsigned slot)
         struct target *target = verify->context->targets[slot];
 
         MUTEX_SCOPE(&verify->gate.lock);
-        while (worker->count >= QUEUE_MAX && !verify->gate.stopping && !verify->gate.paused &&
+        while (worker->count >= worker->count_max && !verify->gate.stopping && !verify->gate.paused &&
                !atomic_load(&verify->context->stopping) && target_serves_reads(target) &&
                stuck_ns_locked(worker) < PATIENCE_MS * 1000000ull)
                 (void)condition_wait_until(&verify->gate.changed, &verify->gate.lock, clock_now_ns() + PATIENCE_MS * 1000000ull);
@@ -187,6 +224,18 @@ static int pass_on(struct worker *worker, struct file *file, const struct node_r
         return -ENOMEM;
 }
 
+/* What could not be looked at comes again at once, but not for ever: then when something else has all files looked through. */
+static bool comes_again(struct worker *worker, struct file *file, int result)
+{
+        unsigned key = ATTEMPTS_LOOKS + worker->inspector.target->slot;
+
+        if (result < 0 && result != -ESHUTDOWN && result != -EILSEQ) /* the last: what is bad has a limit of its own */
+                return attempts_add(worker->verify->attempts, file->id, key) <= LOOKS_MAX;
+        if (result >= 0)
+                attempts_forget(worker->verify->attempts, file->id, key);
+        return result == -EILSEQ;
+}
+
 static void run(struct worker *worker, struct file *file)
 {
         struct verify *verify = worker->verify;
@@ -194,14 +243,30 @@ static void run(struct worker *worker, struct file *file)
         struct target *target = worker->inspector.target;
         struct node_record node;
         int result = target_serves_reads(target) ? inspect_file(&worker->inspector, file, &node) : -ESHUTDOWN;
+        bool again;
 
         if (result == 0)
                 result = pass_on(worker, file, &node);
+        again = comes_again(worker, file, result);
         if (result > 0)
                 return;
         verify_release(file, target->slot); /* who looks for idleness finds it here as long as it is nowhere else */
-        if (wholemove_release(file, target->slot, false, false) || (result < 0 && result != -ESHUTDOWN))
+        if (wholemove_release(file, target->slot, false, false) || again)
                 context->work_found(context->callback_context); /* who fills the file may have left it to this */
+}
+
+/* Called with the lock held; gives it up in between. */
+static void call_back_locked(struct worker *worker)
+{
+        struct context *context = worker->verify->context;
+        struct gate *gate = &worker->verify->gate;
+
+        if (!worker->turned_away || worker->count > worker->count_max / 2)
+                return;
+        worker->turned_away = false;
+        mutex_unlock(&gate->lock);
+        context->work_found(context->callback_context);
+        mutex_lock(&gate->lock);
 }
 
 static void *worker_main(void *argument)
@@ -226,6 +291,7 @@ static void *worker_main(void *argument)
                 file_unref(item->file);
                 free(item);
                 mutex_lock(&gate->lock);
+                call_back_locked(worker);
                 worker->busy = false;
                 last = !worker->head;
                 mutex_unlock(&gate->lock);
@@ -253,6 +319,7 @@ static int start_worker(struct worker *worker, struct target *target)
         inspector->attempts = verify->attempts;
         inspector->gate = &verify->gate;
         inspector->target = target;
+        worker->count_max = target->unsynced_max < QUEUE_MAX ? target->unsynced_max : QUEUE_MAX; /* they are open, too */
         (void)snprintf(name, sizeof(name), "cvv-verify-%u", target->n); /* a cut name is still a name */
         if (result == 0)
                 result = thread_start(&worker->thread, name, worker_main, worker);
@@ -311,6 +378,12 @@ void verify_pause(struct verify *verify, bool paused)
         condition_broadcast(&verify->gate.changed);
 }
 
+void verify_wake(struct verify *verify)
+{
+        MUTEX_SCOPE(&verify->gate.lock);
+        condition_broadcast(&verify->gate.changed);
+}
+
 void verify_set_limit(struct verify *verify, uint64_t bytes_per_s)
 {
         for (unsigned slot = 0; slot < TARGET_SLOTS; slot++)
@@ -327,7 +400,7 @@ bool verify_is_idle(struct verify *verify)
                 bool idle;
 
                 mutex_lock(&verify->gate.lock);
-                idle = !worker->busy && (worker->count == 0 || verify->gate.paused);
+                idle = verify->gate.paused ? !worker->busy || worker->inspector.rests : !worker->busy && worker->count == 0;
                 mutex_unlock(&verify->gate.lock);
                 if (!idle && target_serves_reads(target))
                         return false;

@@ -27,13 +27,19 @@ void verify_free(struct verify *verify);
 
 /* Whether the file needs a look on `slot`, by its record. */
 bool verify_wants(struct verify *verify, const struct node_record *node, unsigned slot);
-/* Queues the file for a look on `slot`, where it does not wait for one already. Never blocks. */
+/* Queues the file for a look on `slot`, where it does not wait for one already. Never blocks: where there are far too many, the file goes to the queue of
+ * what is to be brought, and work_found is called when there is room. */
 void verify_add(struct verify *verify, struct file *file, unsigned slot);
 /* The file has its final name now, or does not get it this time: it may be made, brought and looked at again. For what came back through
  * target_add_verified(), which nobody touches until then. */
 void verify_release(struct file *file, unsigned slot);
 /* Waits until the queue of `slot` is short (or verification stops, or the target is out of service): its producers go at its pace. */
 void verify_wait_room(struct verify *verify, unsigned slot);
+
+/* Nobody would wait for it now. */
+bool verify_has_room(struct verify *verify, unsigned slot);
+/* Those who wait look again whether they are to stop. */
+void verify_wake(struct verify *verify);
 
 void verify_pause(struct verify *verify, bool paused);
 /* The rate of `limit`, for each target. */

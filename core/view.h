@@ -52,7 +52,8 @@ enum {
         VIEW_NODE_HASHED = 1 << 7,   /* the hashes of all of its chunks are recorded */
         VIEW_NODE_REREAD = 1 << 8,   /* the source was read a second time, and gave the same bytes */
         VIEW_NODE_VERIFY = 1 << 9,   /* its copies are to be read back, whatever the mode */
-        VIEW_NODE_OF_CONTENT = VIEW_NODE_HASHED | VIEW_NODE_REREAD | VIEW_NODE_VERIFY, /* they go with the version */
+        VIEW_NODE_UNPROVEN = 1 << 10, /* a copy could not be read back, or is bad and stays so: see view_unproven() */
+        VIEW_NODE_OF_CONTENT = VIEW_NODE_HASHED | VIEW_NODE_REREAD | VIEW_NODE_VERIFY | VIEW_NODE_UNPROVEN, /* they go with the version */
 };
 
 /* flags of a name; above them a category and the epoch in which it was counted */
@@ -77,6 +78,12 @@ struct view;
 static inline uint64_t view_finished(const struct node_record *node, const struct name_record *name)
 {
         return node->complete & name->published & ~node->partial;
+}
+
+/* The slots that have all of a node, and of which it could not be shown that it is as it should be. */
+static inline uint64_t view_unproven(const struct node_record *node)
+{
+        return node->flags & VIEW_NODE_UNPROVEN ? node->failed & node->complete & ~node->verified : 0;
 }
 
 /* No id below `first_free_id`, nor one that this state ever reserved, is given out. Reads the state; its errors. */

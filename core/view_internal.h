@@ -50,6 +50,8 @@ void view_uncount_name(struct view *view, const struct node_record *node, uint64
 /* The same for the figures of the targets that a node has. `old_node` and `counted` may be NULL. */
 void view_account_node(struct view *view, uint64_t id, const struct node_record *old_node, struct node_record *node,
                        const struct view_counted *counted);
+/* Of these figures alone what is not to be read back: after a change of marks. */
+void view_account_exempt(struct view *view, const struct node_record *old_node, const struct node_record *node);
 /* What lacks of the node is owed to the slot: it is there to be had, and can be there. */
 bool view_is_owed(const struct node_record *node, unsigned slot);
 /* The bytes of the node that count as verified on the slot. */

@@ -31,6 +31,8 @@ int view_apply_marks(struct view *view, uint64_t id, unsigned slot, view_fill_ma
                 result = view_reclassify_locked(view, &batch, id, &old_node, &node, 0, NULL);
         if (result == 0)
                 result = view_apply(view, &batch);
+        if (result == 0 && changed && node.epoch == view->context->epoch)
+                view_account_exempt(view, &old_node, &node);
         verified_delta += view_verified_bytes(&node, slot);
         if (present_delta != 0)
                 view_note_change(view);

@@ -284,7 +284,7 @@ uint64_t view_new_id(struct view *view)
 static bool categories_can_differ(const struct node_record *a, const struct node_record *b)
 {
         return a->complete != b->complete || a->verified != b->verified || a->skipped != b->skipped || a->failed != b->failed ||
-               ((a->flags ^ b->flags) & VIEW_NODE_UNAVAILABLE) || a->mode != b->mode || a->size != b->size;
+               ((a->flags ^ b->flags) & (VIEW_NODE_UNAVAILABLE | VIEW_NODE_UNPROVEN)) || a->mode != b->mode || a->size != b->size;
 }
 
 struct reclassify {

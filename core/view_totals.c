@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/cleanup.h"
+#include "core/need.h"
 
 enum {
         NAME_CATEGORY_SHIFT = 4,
@@ -28,6 +29,8 @@ enum category view_classify(uint64_t target_mask, const struct node_record *node
                 return CATEGORY_MISSING; /* whatever the targets have: the source is not what it was */
         if (name->conflict & target_mask)
                 return CATEGORY_CONFLICT;
+        if (done == target_mask && (view_unproven(node) & target_mask))
+                return CATEGORY_FAILED;
         if (done == target_mask && target_mask != 0)
                 return (node->skipped & target_mask) == target_mask ? CATEGORY_SKIPPED : CATEGORY_COPIED;
         if (node->flags & VIEW_NODE_UNAVAILABLE)
@@ -204,6 +207,30 @@ static bool share_can_differ(const struct node_record *a, const struct node_reco
                a->failed != b->failed || a->generation != b->generation || a->flags != b->flags || a->mode != b->mode;
 }
 
+/* The slots whose copy is not verified, and need not be. */
+static uint64_t exempt_slots(const struct view *view, const struct node_record *node)
+{
+        struct need need = need_of(view->context->options, node, view->context->target_mask);
+
+        if (!S_ISREG(node->mode) || !(node->flags & VIEW_NODE_SOURCE))
+                return 0;
+        return node->complete & ~(node->verified | node->conflict | node->failed | need.read_back) & view->context->target_mask;
+}
+
+/* `old_node` NULL: it was not counted. */
+void view_account_exempt(struct view *view, const struct node_record *old_node, const struct node_record *node)
+{
+        uint64_t before = old_node ? exempt_slots(view, old_node) : 0, now = exempt_slots(view, node);
+
+        for (uint64_t left = before | now; left; left &= left - 1) {
+                unsigned slot = (unsigned)__builtin_ctzll(left);
+                int64_t delta = (now >> slot & 1 ? (int64_t)node->size : 0) - (before >> slot & 1 ? (int64_t)old_node->size : 0);
+
+                if (delta != 0)
+                        progress_exempt_add(&view->context->progress, slot, delta);
+        }
+}
+
 void view_account_node(struct view *view, uint64_t id, const struct node_record *old_node, struct node_record *node,
                          const struct view_counted *counted)
 {
@@ -215,6 +242,7 @@ void view_account_node(struct view *view, uint64_t id, const struct node_record 
                         progress_target_add(progress, counted->slot, 0, -(int64_t)counted->verified, 0);
                 return;
         }
+        view_account_exempt(view, was_counted ? old_node : NULL, node);
         for (unsigned slot = 0; slot < TARGET_SLOTS; slot++) {
                 struct share before = { 0 }, after;
 

@@ -1,5 +1,7 @@
 #include "engine_fixture.h"
 
+#include "core/need.h"
+
 #include "core/metadata_rules.h"
 #include "core/setup.h"
 #include "core/touched.h"
@@ -300,12 +302,14 @@ void engine_wait_drained(struct engine *engine)
 struct recount {
         struct engine *engine;
         uint64_t parent;
-        uint64_t files[CATEGORY_COUNT], bytes[CATEGORY_COUNT], directories_owed;
+        uint64_t files[CATEGORY_COUNT], bytes[CATEGORY_COUNT], directories_owed, files_verified, bytes_verified;
         struct progress_target targets[ENGINE_TARGETS];
 };
 
 static void recount_node(struct recount *recount, uint64_t id, const struct node_record *node)
 {
+        struct need need = need_of(recount->engine->context.options, node, recount->engine->context.target_mask);
+
         for (unsigned slot = 0; slot < ENGINE_TARGETS; slot++) {
                 uint64_t present = view_slot_bytes(recount->engine->view, id, node, slot);
                 uint64_t owed = (node->conflict | node->failed) >> slot & 1 || (node->flags & VIEW_NODE_UNAVAILABLE)
@@ -315,6 +319,12 @@ static void recount_node(struct recount *recount, uint64_t id, const struct node
                 recount->targets[slot].present_bytes += present;
                 recount->targets[slot].owed_bytes += owed;
                 recount->targets[slot].queued_bytes += node->flags & VIEW_NODE_QUEUED ? owed : 0;
+                if (!(node->complete >> slot & 1))
+                        continue;
+                if (node->verified >> slot & 1)
+                        recount->targets[slot].verified_bytes += node->size;
+                else if (!((node->conflict | node->failed | need.read_back) >> slot & 1))
+                        recount->targets[slot].exempt_bytes += node->size;
         }
 }
 
@@ -348,6 +358,10 @@ static bool recount_name(void *context, const char *name, const struct name_reco
         recount->files[category]++;
         if (S_ISREG(node.mode) && primary)
                 recount->bytes[category] += node.size;
+        if ((category != CATEGORY_COPIED && category != CATEGORY_SKIPPED) || (node.verified & ENGINE_ALL) != ENGINE_ALL)
+                return true;
+        recount->files_verified++;
+        recount->bytes_verified += S_ISREG(node.mode) && primary ? node.size : 0;
         return true;
 }
 
@@ -363,10 +377,14 @@ void engine_assert_totals(struct engine *engine)
                                  (unsigned long long)now.files[c], (unsigned long long)now.bytes[c],
                                  (unsigned long long)recount.files[c], (unsigned long long)recount.bytes[c]);
         }
+        assert_int_equal(now.files_verified, recount.files_verified);
+        assert_int_equal(now.bytes_verified, recount.bytes_verified);
         assert_int_equal(view_directories_owed(engine->view), recount.directories_owed);
         for (unsigned slot = 0; slot < ENGINE_TARGETS; slot++) {
                 assert_int_equal(now.targets[slot].present_bytes, recount.targets[slot].present_bytes);
                 assert_int_equal(now.targets[slot].owed_bytes, recount.targets[slot].owed_bytes);
                 assert_int_equal(now.targets[slot].queued_bytes, recount.targets[slot].queued_bytes);
+                assert_int_equal(now.targets[slot].verified_bytes, recount.targets[slot].verified_bytes);
+                assert_int_equal(now.targets[slot].exempt_bytes, recount.targets[slot].exempt_bytes);
         }
 }

@@ -358,6 +358,7 @@ static bool apply_mask(void *context, struct node_record *node)
         node->failed = wanted->failed;
         node->conflict = wanted->conflict;
         node->skipped = wanted->skipped;
+        node->verified = wanted->verified;
         node->flags = wanted->flags | VIEW_NODE_SOURCE | (node->flags & VIEW_NODE_LINKS);
         node->mode = wanted->mode;
         node->size = wanted->size;
@@ -380,6 +381,7 @@ static void totals_follow_every_change_of_a_node(void **state)
         static const char *const names[] = { "a", "b", "c" };
         uint64_t random = 0x9e3779b97f4a7c15, ids[3];
 
+        engine->options.mode = MODE_FULL;
         for (int i = 0; i < 3; i++)
                 ids[i] = engine_record(engine, VIEW_ROOT, names[i], S_IFREG | 0644, (uint64_t)i * MIB + 1);
         for (int round = 0; round < 800; round++) {
@@ -387,7 +389,11 @@ static void totals_follow_every_change_of_a_node(void **state)
                 struct node_record wanted = { .complete = bits & 3, .partial = bits >> 2 & 3, .failed = bits >> 4 & bits >> 5 & 3,
                                               .conflict = bits >> 7 & bits >> 9 & 3, .skipped = bits >> 11 & 3,
                                               .flags = (bits >> 13 & 1 ? VIEW_NODE_QUEUED : 0) |
-                                                       (bits >> 14 & bits >> 15 & 1 ? VIEW_NODE_MISSING : 0),
+                                                       (bits >> 14 & bits >> 15 & 1 ? VIEW_NODE_MISSING : 0) |
+                                                       (bits >> 50 & 1 ? VIEW_NODE_HASHED : 0) | (bits >> 51 & 1 ? VIEW_NODE_REREAD : 0) |
+                                                       (bits >> 52 & bits >> 53 & 1 ? VIEW_NODE_VERIFY : 0) |
+                                                       (bits >> 54 & 1 ? VIEW_NODE_UNPROVEN : 0),
+                                              .verified = bits >> 56 & 3,
                                               .mode = modes[(bits >> 16) % 5], .size = (bits >> 24) % (4 * MIB) };
 
                 assert_int_equal(view_update(engine->view, ids[bits >> 61 & 1 ? 0 : (bits >> 62) % 3], apply_mask, &wanted), 0);
