@@ -22,6 +22,7 @@ enum {
         MARKER_LIMIT_BYTES = 4096,
         EVENT_NAME_BYTES = 32,
         DYING_TRIES = 100,
+        UNTOLD_TRIES = 20,
 };
 #define EVENT_PREFIX "event."
 
@@ -88,8 +89,8 @@ static int lock_root(struct target *target, struct error *error)
                 if (errno != EWOULDBLOCK)
                         return 0; /* the filesystem has no locks: the state's lock stands alone */
                 pid = lock_holder(target->root.fd);
-                if (!is_dying(pid))
-                        break;
+                if (pid != 0 ? !is_dying(pid) : tries >= UNTOLD_TRIES)
+                        break; /* 0: it let go just now, or lives where this process cannot see it */
                 /* The kernel tells nobody when the last thread of a killed process lets go. */
                 (void)nanosleep(&(struct timespec){ .tv_nsec = 50 * 1000 * 1000 }, NULL); /* cut short, it looks sooner */
         }
