@@ -14,7 +14,7 @@
 
 /* Where all threads of verification wait and are stopped. */
 struct gate {
-        struct mutex lock;         /* guards all below, and what its owners say */
+        struct mutex lock;         /* "verification" in sync.h; guards all below, and what its owners say */
         struct condition changed;
         bool paused, stopping;
 };

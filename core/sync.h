@@ -6,6 +6,7 @@
  *   mirror        which targets there are
  *   view          the live nodes: names, identities
  *   scheduler     what waits for a mover
+ *   verification  what waits to be read back, and whether that is paused
  *   file          one file's maps, moves and parked reads
  *   target        one target's queue, state, un-synced chunks
  *   statedb       records that are not committed yet
