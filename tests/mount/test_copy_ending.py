@@ -184,7 +184,7 @@ class Progress(CopyCase):
 
     def test_elsewhere_there_are_plain_lines(self):
         self.put('a', 60 * MiB)
-        copying = self.start('--chunk-size', '1M', '--limit', '3M')
+        copying = self.start('--chunk-size', '1M', '--limit', '2M')
         copying.until(lambda text: text.count(b'\n') >= 2, 40)
         self.assertRegex(copying.text, rb'(?m)^cvv: \d+\.\d%  \S+ MiB of 60.0 MiB  0 of 1 file  \S+ [KM]iB/s')
         self.assertNotIn(b'\x1b', copying.text)
