@@ -186,6 +186,12 @@ static bool change_verdict(void *context, struct node_record *node, struct name_
         case VERDICT_COMPARE:
         case VERDICT_REPLACE:
         case VERDICT_AS_RECORDED:
+                if (change->verdict == VERDICT_AS_RECORDED && (view_finished(node, name) & node->former & bit)) {
+                        forget_kept(node, change->slot); /* a crash came between the rename and its record: the version before is gone */
+                        name->conflict &= ~bit;
+                        node->conflict &= ~bit;
+                        return true;
+                }
                 if (change->verdict == VERDICT_REPLACE && (node->complete & name->published & bit))
                         node->complete &= ~bit; /* the version before: together these bits would say that it is finished */
                 else if (!((name->conflict | node->conflict) & bit))
