@@ -350,6 +350,9 @@ static int decode_fields(enum record_table table, const struct field *fields, si
         for (size_t i = 0; i < count; i++)
                 if (there >> i & 1 && (!read_field(&reader, &fields[i], record) || reader.bad))
                         return -EBADMSG;
+        for (size_t i = 0; i < count; i++) /* versions follow from masks, which may say otherwise than the field's bit */
+                if (field_is_there(&fields[i], record) != (there >> i & 1))
+                        return -EBADMSG;
         return frame_close(&reader);
 }
 
