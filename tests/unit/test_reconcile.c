@@ -26,88 +26,122 @@ static struct statx stat_of(enum seen seen)
         return stat;
 }
 
+enum { P = 1, C = 2, X = 4 }; /* published, complete, in conflict */
+enum { SKIP = EXISTING_SKIP, VERIFY = EXISTING_VERIFY, REPLACE = EXISTING_REPLACE };
+static const struct {
+        unsigned records;
+        enum seen seen;
+        int existing;
+        uint64_t granularity_ns;
+        enum verdict verdict;
+} sights[] = {
+        /* nothing there */
+        { 0, NOTHING, SKIP, 1, VERDICT_LACKING },
+        { C, NOTHING, SKIP, 1, VERDICT_LACKING },
+        { P, NOTHING, SKIP, 1, VERDICT_LOST },
+        { P | C, NOTHING, VERIFY, 1, VERDICT_LOST },
+        { X, NOTHING, SKIP, 1, VERDICT_LOST },
+        { P | C | X, NOTHING, REPLACE, 1, VERDICT_LOST },
+        /* what cvv never put there */
+        { 0, SAME, SKIP, 1, VERDICT_EQUAL },
+        { 0, SAME, VERIFY, 1, VERDICT_COMPARE },
+        { 0, SAME, REPLACE, 1, VERDICT_EQUAL },
+        { 0, NEWER, SKIP, 1, VERDICT_CONFLICT },
+        { 0, NEWER, VERIFY, 1, VERDICT_COMPARE },
+        { 0, NEWER, REPLACE, 1, VERDICT_REPLACE },
+        { 0, LONGER, SKIP, 1, VERDICT_CONFLICT },
+        { 0, LONGER, VERIFY, 1, VERDICT_CONFLICT },
+        { 0, LONGER, REPLACE, 1, VERDICT_REPLACE },
+        { 0, OLD, SKIP, 1, VERDICT_REPLACE }, /* its rename was not recorded any more: cvv's own former version */
+        { 0, OLD, VERIFY, 1, VERDICT_REPLACE },
+        { X, OLD, SKIP, 1, VERDICT_REPLACE },
+        { X, SAME, SKIP, 1, VERDICT_COMPARE }, /* it differed once, and perhaps in its bytes alone */
+        { X, LONGER, SKIP, 1, VERDICT_CONFLICT },
+        { 0, DIRECTORY, SKIP, 1, VERDICT_CONFLICT },
+        { 0, DIRECTORY, VERIFY, 1, VERDICT_CONFLICT },
+        { 0, DIRECTORY, REPLACE, 1, VERDICT_CONFLICT },
+        { 0, SAME_FAT, SKIP, 1, VERDICT_CONFLICT },
+        { 0, SAME_FAT, SKIP, FAT_NS, VERDICT_EQUAL },
+        /* whole, and cvv was about to name it */
+        { C, SAME, SKIP, 1, VERDICT_OURS },
+        { C, SAME, VERIFY, 1, VERDICT_OURS },
+        { C, SAME, REPLACE, 1, VERDICT_OURS },
+        { C, LONGER, VERIFY, 1, VERDICT_CONFLICT },
+        { C, LONGER, REPLACE, 1, VERDICT_REPLACE },
+        /* cvv's own, finished */
+        { P | C, SAME, SKIP, 1, VERDICT_AS_RECORDED },
+        { P | C, SAME, VERIFY, 1, VERDICT_AS_RECORDED },
+        { P | C | X, SAME, VERIFY, 1, VERDICT_AS_RECORDED },
+        { P | C, SAME_FAT, VERIFY, FAT_NS, VERDICT_AS_RECORDED },
+        { P | C, NEWER, SKIP, 1, VERDICT_CONFLICT },
+        { P | C, NEWER, VERIFY, 1, VERDICT_CONFLICT },
+        { P | C, LONGER, VERIFY, 1, VERDICT_CONFLICT },
+        { P | C, DIRECTORY, REPLACE, 1, VERDICT_CONFLICT },
+        /* cvv's own of an older version of the source */
+        { P, OLD, SKIP, 1, VERDICT_AS_RECORDED },
+        { P, OLD, VERIFY, 1, VERDICT_AS_RECORDED },
+        { P, OLD, REPLACE, 1, VERDICT_AS_RECORDED },
+        { P, SAME, SKIP, 1, VERDICT_AS_RECORDED }, /* looks like the version to come */
+        { P, LONGER, SKIP, 1, VERDICT_CONFLICT },
+        { P, LONGER, VERIFY, 1, VERDICT_CONFLICT },
+        { P, DIRECTORY, SKIP, 1, VERDICT_CONFLICT },
+};
+
+static bool note_former_version(void *context, struct node_record *node)
+{
+        for (unsigned slot = 0; slot < ENGINE_TARGETS; slot++)
+                judge_note_former(node, slot, context);
+        return true;
+}
+
+static enum verdict judge_sight(unsigned records, enum seen seen, enum existing existing, uint64_t granularity_ns)
+{
+        enum { SLOT = 5 };
+        uint64_t others = ~(1ull << SLOT); /* what the other slots have is all the contrary */
+        struct node_record node = { .mode = S_IFREG | 0600, .size = 100, .mtime_ns = ENGINE_TIME_NS, .former = 1ull << SLOT };
+        struct name_record name = { 0 };
+        struct statx stat = stat_of(seen);
+
+        node.kept[SLOT] = (struct node_version){ .size = 90, .mtime_ns = ENGINE_TIME_NS - 60000000000 };
+        node.complete = records & C ? 1ull << SLOT : others;
+        name.published = records & P ? 1ull << SLOT : others;
+        name.conflict = records & X ? 1ull << SLOT : others;
+        return judge_target(&node, &name, true, SLOT, seen == NOTHING ? NULL : &stat, existing,
+                            (struct judge_clock){ .granularity_ns = granularity_ns });
+}
+
 static void files_are_judged_by_records_and_sight(void **state)
 {
-        enum { P = 1, C = 2, X = 4 }; /* published, complete, in conflict */
-        enum { SKIP = EXISTING_SKIP, VERIFY = EXISTING_VERIFY, REPLACE = EXISTING_REPLACE };
-        static const struct {
-                unsigned records;
-                enum seen seen;
-                int existing;
-                uint64_t granularity_ns;
-                enum verdict verdict;
-        } cases[] = {
-                /* nothing there */
-                { 0, NOTHING, SKIP, 1, VERDICT_LACKING },
-                { C, NOTHING, SKIP, 1, VERDICT_LACKING },
-                { P, NOTHING, SKIP, 1, VERDICT_LOST },
-                { P | C, NOTHING, VERIFY, 1, VERDICT_LOST },
-                { X, NOTHING, SKIP, 1, VERDICT_LOST },
-                { P | C | X, NOTHING, REPLACE, 1, VERDICT_LOST },
-                /* what cvv never put there */
-                { 0, SAME, SKIP, 1, VERDICT_EQUAL },
-                { 0, SAME, VERIFY, 1, VERDICT_COMPARE },
-                { 0, SAME, REPLACE, 1, VERDICT_EQUAL },
-                { 0, NEWER, SKIP, 1, VERDICT_CONFLICT },
-                { 0, NEWER, VERIFY, 1, VERDICT_COMPARE },
-                { 0, NEWER, REPLACE, 1, VERDICT_REPLACE },
-                { 0, LONGER, SKIP, 1, VERDICT_CONFLICT },
-                { 0, LONGER, VERIFY, 1, VERDICT_CONFLICT },
-                { 0, LONGER, REPLACE, 1, VERDICT_REPLACE },
-                { 0, OLD, SKIP, 1, VERDICT_REPLACE }, /* its rename was not recorded any more: cvv's own former version */
-                { 0, OLD, VERIFY, 1, VERDICT_REPLACE },
-                { X, OLD, SKIP, 1, VERDICT_REPLACE },
-                { X, SAME, SKIP, 1, VERDICT_COMPARE }, /* it differed once, and perhaps in its bytes alone */
-                { X, LONGER, SKIP, 1, VERDICT_CONFLICT },
-                { 0, DIRECTORY, SKIP, 1, VERDICT_CONFLICT },
-                { 0, DIRECTORY, VERIFY, 1, VERDICT_CONFLICT },
-                { 0, DIRECTORY, REPLACE, 1, VERDICT_CONFLICT },
-                { 0, SAME_FAT, SKIP, 1, VERDICT_CONFLICT },
-                { 0, SAME_FAT, SKIP, FAT_NS, VERDICT_EQUAL },
-                /* whole, and cvv was about to name it */
-                { C, SAME, SKIP, 1, VERDICT_OURS },
-                { C, SAME, VERIFY, 1, VERDICT_OURS },
-                { C, SAME, REPLACE, 1, VERDICT_OURS },
-                { C, LONGER, VERIFY, 1, VERDICT_CONFLICT },
-                { C, LONGER, REPLACE, 1, VERDICT_REPLACE },
-                /* cvv's own, finished */
-                { P | C, SAME, SKIP, 1, VERDICT_AS_RECORDED },
-                { P | C, SAME, VERIFY, 1, VERDICT_AS_RECORDED },
-                { P | C | X, SAME, VERIFY, 1, VERDICT_AS_RECORDED },
-                { P | C, SAME_FAT, VERIFY, FAT_NS, VERDICT_AS_RECORDED },
-                { P | C, NEWER, SKIP, 1, VERDICT_CONFLICT },
-                { P | C, NEWER, VERIFY, 1, VERDICT_CONFLICT },
-                { P | C, LONGER, VERIFY, 1, VERDICT_CONFLICT },
-                { P | C, DIRECTORY, REPLACE, 1, VERDICT_CONFLICT },
-                /* cvv's own of an older version of the source */
-                { P, OLD, SKIP, 1, VERDICT_AS_RECORDED },
-                { P, OLD, VERIFY, 1, VERDICT_AS_RECORDED },
-                { P, OLD, REPLACE, 1, VERDICT_AS_RECORDED },
-                { P, SAME, SKIP, 1, VERDICT_AS_RECORDED }, /* looks like the version to come */
-                { P, LONGER, SKIP, 1, VERDICT_CONFLICT },
-                { P, LONGER, VERIFY, 1, VERDICT_CONFLICT },
-                { P, DIRECTORY, SKIP, 1, VERDICT_CONFLICT },
-        };
-
         (void)state;
-        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-                enum { SLOT = 5 };
-                /* what the other slots have is all the contrary */
-                uint64_t others = ~(1ull << SLOT);
-                struct node_record node = { .mode = S_IFREG | 0600, .size = 100, .mtime_ns = ENGINE_TIME_NS, .former = 1ull << SLOT };
-                struct name_record name = { 0 };
-                struct statx stat = stat_of(cases[i].seen);
-                enum verdict verdict;
+        for (size_t i = 0; i < sizeof(sights) / sizeof(sights[0]); i++) {
+                enum verdict verdict = judge_sight(sights[i].records, sights[i].seen, (enum existing)sights[i].existing, sights[i].granularity_ns);
 
-                node.kept[SLOT] = (struct node_version){ .size = 90, .mtime_ns = ENGINE_TIME_NS - 60000000000 };
-                node.complete = cases[i].records & C ? 1ull << SLOT : others;
-                name.published = cases[i].records & P ? 1ull << SLOT : others;
-                name.conflict = cases[i].records & X ? 1ull << SLOT : others;
-                verdict = judge_target(&node, &name, true, SLOT, cases[i].seen == NOTHING ? NULL : &stat, (enum existing)cases[i].existing,
-                                       (struct judge_clock){ .granularity_ns = cases[i].granularity_ns });
-                if (verdict != cases[i].verdict)
-                        fail_msg("case %zu: %d is not %d", i, verdict, cases[i].verdict);
+                if (verdict != sights[i].verdict)
+                        fail_msg("case %zu: %d is not %d", i, verdict, sights[i].verdict);
         }
+}
+
+/* A crash came between the rename of a version and its record: the version before must not stay noted as what stands there, or the next change of the
+ * source meets a file that nobody knows. */
+static void version_that_is_found_under_its_name_without_a_record_is_what_the_next_one_replaces(void **state)
+{
+        struct engine *engine = *state;
+        struct node_version before = { .size = 5, .mtime_ns = ENGINE_TIME_NS - 60000000000 };
+        struct node_record node;
+        uint64_t id;
+
+        engine_put_file(engine->source_dir, "a", 10, 'a', 0);
+        id = engine_lookup(engine, VIEW_ROOT, "a");
+        engine_publish(engine, VIEW_ROOT, "a", ENGINE_ALL);
+        assert_int_equal(view_update(engine->view, id, note_former_version, &before), 0);
+        for (unsigned slot = 0; slot < ENGINE_TARGETS; slot++)
+                assert_int_equal(judge_apply(engine->view, VIEW_ROOT, "a", slot, VERDICT_AS_RECORDED), 0);
+        assert_int_equal(view_node(engine->view, id, &node), 0);
+        assert_int_equal(node.former, 0);
+        judge_begin_version(&node);
+        assert_int_equal(node.former & ENGINE_ALL, ENGINE_ALL);
+        assert_int_equal(node.kept[0].size, 10);
+        assert_int_equal(node.kept[0].mtime_ns, node.mtime_ns);
 }
 
 /* A target that cannot hold a time shows another one for it, now or only when it is mounted again. */
@@ -1048,6 +1082,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(files_are_judged_by_records_and_sight),
+                ENGINE_CASE(version_that_is_found_under_its_name_without_a_record_is_what_the_next_one_replaces),
                 cmocka_unit_test(times_that_a_target_cannot_hold_are_no_conflict),
                 cmocka_unit_test(each_target_keeps_the_version_that_it_was_left_with),
                 cmocka_unit_test(further_name_is_not_taken_for_the_first_by_its_looks),
