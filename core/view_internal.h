@@ -22,6 +22,8 @@ int view_put_node(struct statedb_batch *batch, uint64_t id, const struct node_re
 int view_put_name(struct statedb_batch *batch, uint64_t parent, const char *name, const struct name_record *record);
 int view_put_link(struct statedb_batch *batch, uint64_t id, uint64_t parent, const char *name);
 int view_apply(struct view *view, struct statedb_batch *batch);
+/* The directory and the name that a record's key has, of a name or a link. False: the key is damaged. */
+bool view_parse_name_key(const struct statedb_view *entry, uint64_t *ret_parent, char ret_name[static VIEW_NAME_MAX + 1]);
 void view_first_name(const struct node_record *node, char name[static VIEW_NAME_MAX + 1]);
 /* Something was copied, or is new in the source: who looked at the source before has not seen it. */
 void view_note_change(struct view *view);

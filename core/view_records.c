@@ -162,6 +162,18 @@ int view_primary_name(struct view *view, const struct node_record *node, struct 
 
 /* --- listing --- */
 
+bool view_parse_name_key(const struct statedb_view *entry, uint64_t *ret_parent, char ret_name[static VIEW_NAME_MAX + 1])
+{
+        struct record_key_parts parts;
+
+        if (record_key_parse(entry->key, entry->key_size, &parts) < 0 || parts.name_size > VIEW_NAME_MAX)
+                return false;
+        memcpy(ret_name, parts.name, parts.name_size);
+        ret_name[parts.name_size] = '\0';
+        *ret_parent = parts.parent;
+        return true;
+}
+
 struct list_walk {
         bool (*visit)(void *context, const char *name, const struct name_record *record);
         void *context;
@@ -170,17 +182,14 @@ struct list_walk {
 static bool list_entry(void *context, const struct statedb_view *entry)
 {
         struct list_walk *walk = context;
-        struct record_key_parts parts;
         struct name_record record;
         char name[VIEW_NAME_MAX + 1];
+        uint64_t parent;
 
-        if (record_key_parse(entry->key, entry->key_size, &parts) < 0 || parts.name_size > VIEW_NAME_MAX ||
-            record_decode_name(entry->value, entry->value_size, &record) < 0) {
+        if (!view_parse_name_key(entry, &parent, name) || record_decode_name(entry->value, entry->value_size, &record) < 0) {
                 log_error("a damaged name record is passed over");
                 return true;
         }
-        memcpy(name, parts.name, parts.name_size);
-        name[parts.name_size] = '\0';
         return walk->visit(walk->context, name, &record);
 }
 
@@ -208,14 +217,12 @@ struct link_walk {
 static bool link_entry(void *context, const struct statedb_view *entry)
 {
         struct link_walk *walk = context;
-        struct record_key_parts parts;
         char name[VIEW_NAME_MAX + 1];
+        uint64_t parent;
 
-        if (record_key_parse(entry->key, entry->key_size, &parts) < 0 || parts.name_size > VIEW_NAME_MAX)
+        if (!view_parse_name_key(entry, &parent, name))
                 return true;
-        memcpy(name, parts.name, parts.name_size);
-        name[parts.name_size] = '\0';
-        walk->result = walk->visit(walk->context, parts.parent, name);
+        walk->result = walk->visit(walk->context, parent, name);
         return walk->result == 0;
 }
 

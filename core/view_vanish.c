@@ -15,15 +15,9 @@ struct first_link {
 static bool first_link_entry(void *context, const struct statedb_view *entry)
 {
         struct first_link *first = context;
-        struct record_key_parts parts;
 
-        if (record_key_parse(entry->key, entry->key_size, &parts) < 0 || parts.name_size > VIEW_NAME_MAX)
-                return true;
-        first->parent = parts.parent;
-        memcpy(first->name, parts.name, parts.name_size);
-        first->name[parts.name_size] = '\0';
-        first->found = true;
-        return false;
+        first->found = view_parse_name_key(entry, &first->parent, first->name);
+        return !first->found;
 }
 
 /* The first name of the node is another one now. */
@@ -124,19 +118,15 @@ struct live_walk {
 static bool live_link(void *context, const struct statedb_view *entry)
 {
         struct live_walk *walk = context;
-        struct record_key_parts parts;
         char name[VIEW_NAME_MAX + 1];
+        uint64_t parent;
 
-        if (record_key_parse(entry->key, entry->key_size, &parts) < 0 || parts.name_size > VIEW_NAME_MAX)
+        if (!view_parse_name_key(entry, &parent, name) || (parent == walk->skip_parent && strcmp(name, walk->skip_name) == 0))
                 return true;
-        memcpy(name, parts.name, parts.name_size);
-        name[parts.name_size] = '\0';
-        if (parts.parent == walk->skip_parent && strcmp(name, walk->skip_name) == 0)
-                return true;
-        walk->found = is_live(walk->view, parts.parent, name);
+        walk->found = is_live(walk->view, parent, name);
         if (walk->found) {
-                walk->parent = parts.parent;
-                memcpy(walk->name, name, parts.name_size + 1);
+                walk->parent = parent;
+                memcpy(walk->name, name, strlen(name) + 1);
         }
         return !walk->found;
 }
